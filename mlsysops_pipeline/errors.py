@@ -15,7 +15,7 @@ import enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mlsysops_pipeline.config.problems import Problem
 
@@ -161,6 +161,20 @@ class RetryableError(ConsumeError):
     ) -> None:
         super().__init__(message, code=code, reason=reason)
         self.retry_after_s = retry_after_s
+
+
+class QueueFullError(RetryableError):
+    """A sending queue has no room. ``forgo()`` tells it that nobody will try again.
+
+    A fan-out calls it when another destination took the payload: the share of this destination is
+    then counted as dropped, instead of refusing what the other one has.
+    """
+
+    def __init__(
+        self, message: str, forgo: Callable[[], None], *, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, reason=DropReason.QUEUE_FULL, retry_after_s=retry_after_s)
+        self.forgo = forgo
 
 
 class Bug(CollectorError):  # noqa: N818  it is not the caller's error but ours

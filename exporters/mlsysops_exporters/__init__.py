@@ -1,0 +1,1 @@
+"""The exporters of mlsysops-collector, a module each."""

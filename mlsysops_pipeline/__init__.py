@@ -1,0 +1,1 @@
+"""OpenTelemetry Collector as a Python library."""

@@ -1,0 +1,1 @@
+"""Built-in connectors; each is found through its entry point."""

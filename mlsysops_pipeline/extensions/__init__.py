@@ -1,0 +1,1 @@
+"""Built-in extensions; each is found through its entry point."""

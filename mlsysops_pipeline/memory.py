@@ -1,0 +1,71 @@
+"""Bytes in flight: the first measure of memory, counted before anything is decoded.
+
+Receivers charge what they read and decompress, queues charge what they hold, opened views charge
+three times the wire. Each charge is released by whoever made it. The account is a number, not a
+limit: limits belong to `memory_limiter` and to the queues.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class MemoryAccount:
+    """Bytes in flight of one collector. ``peak`` is the most there ever were."""
+
+    __slots__ = ("in_flight", "peak")
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.peak = 0
+
+    def charge(self, size: int) -> None:
+        """Count ``size`` more bytes as held."""
+        self.in_flight += size
+        self.peak = max(self.peak, self.in_flight)
+
+    def release(self, size: int) -> None:
+        """Give back what was charged."""
+        self.in_flight -= size
+
+    @contextmanager
+    def held(self, size: int) -> Iterator[None]:
+        """Charge for the length of a block."""
+        self.charge(size)
+        try:
+            yield
+        finally:
+            self.release(size)
+
+    def __repr__(self) -> str:
+        return f"<MemoryAccount in_flight={self.in_flight} peak={self.peak}>"
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not tell (not Linux)."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123  read every second
+            return int(statm.read().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
+
+
+def give_back() -> None:
+    """Collect garbage and ask the C library to return free pages to the system.
+
+    Python alone keeps most of what it has freed (see "Memory" in the design).
+    """
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):  # not glibc: nothing to ask
+        return

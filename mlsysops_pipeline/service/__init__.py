@@ -1,0 +1,1 @@
+"""Running a configuration: graph, life cycle, self-telemetry."""

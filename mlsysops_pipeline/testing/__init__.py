@@ -1,0 +1,22 @@
+"""Fakes that this project and component authors test with; nothing here is used in production."""
+
+from mlsysops_pipeline.testing.clock import JumpClock
+from mlsysops_pipeline.testing.components import (
+    FakeHost,
+    FlakyExporter,
+    Sink,
+    make_settings,
+    wait_until,
+)
+from mlsysops_pipeline.testing.telemetry import make_payload, make_wire
+
+__all__ = [
+    "FakeHost",
+    "FlakyExporter",
+    "JumpClock",
+    "Sink",
+    "make_payload",
+    "make_settings",
+    "make_wire",
+    "wait_until",
+]

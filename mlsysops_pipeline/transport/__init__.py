@@ -1,0 +1,1 @@
+"""What servers and clients share: TLS, authentication, compression with limits, status mapping."""

@@ -1,0 +1,32 @@
+"""What an authentication extension does for servers and for clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping, Sequence
+
+    from mlsysops_pipeline.pdata.payload import Metadata
+
+
+@runtime_checkable
+class ServerAuthenticator(Protocol):
+    """Decides who may send. Used by a receiver through `auth.authenticator`."""
+
+    async def authenticate(self, headers: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
+        """The attributes of the authenticated sender, kept in `Metadata.auth`.
+
+        ``headers`` have lower-case names. Raises `PeerError` with ``Code.UNAUTHENTICATED``.
+        """
+
+
+@runtime_checkable
+class ClientAuthenticator(Protocol):
+    """Makes requests acceptable to a server. Used by an exporter through `auth.authenticator`."""
+
+    needs_tls: bool
+    """Whether the credentials must not travel in plain text (checked when the client starts)."""
+
+    def apply(self, headers: MutableMapping[str, str], metadata: Metadata) -> None:
+        """Add to, change or remove from the headers (lower-case names) of one request."""

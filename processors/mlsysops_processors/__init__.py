@@ -1,0 +1,1 @@
+"""The processors of mlsysops-collector, a module each."""

@@ -1,0 +1,1 @@
+"""The receivers of mlsysops-collector, a module each."""
