@@ -237,4 +237,5 @@ class Factory:
     pairs: frozenset[tuple[Signal, Signal]] = frozenset()
     stability: Stability = Stability.BETA
     aliases: tuple[str, ...] = ()
+    shared: bool = False
     notes: str = ""
