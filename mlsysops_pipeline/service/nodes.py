@@ -1,0 +1,242 @@
+"""What runs between components: entries, processor nodes and fan-outs.
+
+Each node has one `consume`. The path of a payload is a chain of awaits, so returning from a
+receiver's `consume` means that the last stage before a queue took responsibility. The pipeline
+ledger is kept here, at the two ends; processors report what they remove themselves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlsysops_pipeline.errors import (
+    Code,
+    ConsumeError,
+    DropReason,
+    MalformedError,
+    PeerError,
+    PermanentError,
+    QueueFullError,
+    RetryableError,
+)
+from mlsysops_pipeline.pdata.payload import Payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mlsysops_pipeline.component import Consumer, Entry, PipelineID, Processor, Settings
+    from mlsysops_pipeline.ledger import PipelineLedger
+
+
+class ReceiverEntry:
+    """What one receiver (or connector) sees of the pipelines behind it, for one signal.
+
+    ``targets`` may be replaced while payloads flow: a payload goes to the targets of the moment.
+    """
+
+    __slots__ = ("targets",)
+
+    def __init__(self, targets: Sequence[Entry] = ()) -> None:
+        self.targets = tuple(targets)
+
+    def admit(self, size: int) -> None:
+        """See `Entry.admit`: one refusing pipeline is enough, or its share would be lost."""
+        for target in self.targets:
+            target.admit(size)
+
+    async def consume(self, payload: Payload) -> None:
+        """Give the payload to every pipeline."""
+        targets = self.targets
+        if len(targets) == 1:
+            await targets[0].consume(payload)
+        else:
+            await give_to_all(targets, payload)
+
+    def __repr__(self) -> str:
+        return f"<ReceiverEntry {list(self.targets)}>"
+
+
+class PipelineEntry:
+    """The beginning of a pipeline: admission, and the ledger's ``received``."""
+
+    __slots__ = ("_first", "gates", "id", "ledger")
+
+    def __init__(
+        self,
+        id_: PipelineID,
+        ledger: PipelineLedger,
+        first: Consumer,
+        gates: Sequence[Callable[[int], None]],
+    ) -> None:
+        self.id = id_
+        self.ledger = ledger
+        self.gates = tuple(gates)
+        self._first = first
+
+    def admit(self, size: int) -> None:
+        """See `Entry.admit`."""
+        for gate in self.gates:
+            gate(size)
+
+    async def consume(self, payload: Payload) -> None:
+        """Count what the pipeline takes."""
+        try:
+            items = payload.items
+        except PeerError as error:
+            raise as_consume_error(error) from error
+        await self._first.consume(payload)
+        self.ledger.received += items
+
+    def __repr__(self) -> str:
+        return f"<PipelineEntry {self.id} received={self.ledger.received}>"
+
+
+class ProcessorNode:
+    """Runs a `Processor` and hands its result on.
+
+    A payload of several members in which the processor finds malformed bytes is processed member
+    by member: the bad ones are dropped and counted, the others go on. A payload of one member is
+    returned to whoever sent it.
+    """
+
+    __slots__ = ("_incoming", "_ledger", "_logger", "_next", "_outgoing", "id", "processor")
+
+    def __init__(self, processor: Processor, settings: Settings, next_: Consumer) -> None:
+        self.id = settings.id
+        self.processor = processor
+        self._next = next_
+        self._logger = settings.logger
+        if settings.ledger is None or settings.pipeline is None:
+            raise ValueError("a processor runs in a pipeline")
+        self._ledger = settings.ledger
+        attributes = {"processor": str(settings.id), "otel.signal": str(settings.pipeline.signal)}
+        meter = settings.meter
+        self._incoming = meter.counter("otelcol_processor_incoming_items", "{item}").bind(attributes)
+        self._outgoing = meter.counter("otelcol_processor_outgoing_items", "{item}").bind(attributes)
+
+    async def consume(self, payload: Payload) -> None:
+        """Process and hand on; an empty result ends here."""
+        result = self._run(payload)
+        self._incoming.add(payload.items)
+        if result is None:
+            return
+        try:
+            await self._next.consume(result)
+        except ConsumeError:
+            # What was removed on the way has been counted, and is given back all the same.
+            self._ledger.created += payload.items - result.items
+            raise
+        self._outgoing.add(result.items)
+
+    def _run(self, payload: Payload) -> Payload | None:
+        try:
+            return self._process(payload)
+        except MalformedError as error:
+            if len(payload.wires) == 1:
+                raise as_consume_error(error) from error
+            return self._run_by_member(payload)
+
+    def _process(self, payload: Payload) -> Payload | None:
+        try:
+            return self.processor.process(payload)
+        except (ConsumeError, PeerError):
+            raise
+        except Exception as error:
+            self._logger.exception("processor failed; the payload is refused")
+            raise PermanentError(
+                f"processor {self.id} failed: {type(error).__name__}",
+                reason=DropReason.PROCESSOR_ERROR,
+            ) from error
+
+    def _run_by_member(self, payload: Payload) -> Payload | None:
+        results = []
+        for wire in payload.wires:
+            member = payload.with_wires(wire)
+            try:
+                result = self._process(member)
+            except MalformedError as error:
+                self._ledger.drop(DropReason.MALFORMED, member.items)
+                self._logger.error(  # noqa: TRY400  a peer's bytes, not our traceback
+                    "dropped malformed data from %s: %s", payload.metadata.peer or "?", error
+                )
+                continue
+            if result is not None:
+                results.append(result)
+        return Payload.merge(results, payload.metadata) if results else None
+
+    def __repr__(self) -> str:
+        return f"<ProcessorNode {self.id} incoming={self._incoming.value}>"
+
+
+class PipelineExit:
+    """The end of a pipeline: every destination gets the payload, and the ledger counts each."""
+
+    __slots__ = ("_ledger", "destinations")
+
+    def __init__(self, ledger: PipelineLedger, destinations: Sequence[Consumer]) -> None:
+        self._ledger = ledger
+        self.destinations = tuple(destinations)
+
+    async def consume(self, payload: Payload) -> None:
+        """Hand on to every destination."""
+        destinations = self.destinations
+        if len(destinations) == 1:
+            await destinations[0].consume(payload)
+        else:
+            await give_to_all(destinations, payload)
+            self._ledger.created += payload.items * (len(destinations) - 1)
+        self._ledger.handed_on += payload.items * len(destinations)
+
+    def __repr__(self) -> str:
+        return f"<PipelineExit destinations={len(self.destinations)}>"
+
+
+async def give_to_all(consumers: Sequence[Consumer], payload: Payload) -> None:
+    """Call every consumer, even if an earlier one failed (service behaviour, section 6).
+
+    A full queue does not refuse what another destination took: its share is given up and counted
+    there. Any other failure goes back to the sender, permanent if one of them is, with the
+    longest wait that was asked for.
+    """
+    errors: list[ConsumeError] = []
+    for consumer in consumers:
+        try:
+            await consumer.consume(payload)
+        except ConsumeError as error:
+            errors.append(error)
+    if not errors:
+        return
+    full = [error for error in errors if isinstance(error, QueueFullError)]
+    if len(errors) < len(consumers) and len(full) == len(errors):
+        for error in full:
+            error.forgo()
+        return
+    raise combined(errors)
+
+
+def combined(errors: Sequence[ConsumeError]) -> ConsumeError:
+    """One error that says what a sender must know of several."""
+    if len(errors) == 1:
+        return errors[0]
+    message = "; ".join(dict.fromkeys(error.message for error in errors))
+    for error in errors:
+        if isinstance(error, PermanentError):
+            return PermanentError(message, code=error.code, reason=error.reason)
+    waits = [
+        error.retry_after_s
+        for error in errors
+        if isinstance(error, RetryableError) and error.retry_after_s is not None
+    ]
+    return RetryableError(
+        message,
+        code=errors[0].code,
+        reason=errors[0].reason,
+        retry_after_s=max(waits, default=None),
+    )
+
+
+def as_consume_error(error: PeerError) -> PermanentError:
+    """A payload's own fault, found after the receiver had taken it."""
+    is_data = error.code == Code.INVALID_ARGUMENT
+    reason = DropReason.MALFORMED if is_data else DropReason.TOO_LARGE
+    return PermanentError(error.message, code=error.code, reason=reason)
