@@ -16,11 +16,12 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
+from mlsysops_pipeline.errors import DropReason
 from mlsysops_pipeline.ids import ComponentID, PipelineID
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pydantic import BaseModel
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Component",
     "ComponentID",
+    "ComponentStatus",
     "Connector",
     "Consumer",
     "Entry",
@@ -96,6 +98,17 @@ class Status(enum.Enum):
     STOPPED = "StatusStopped"
 
 
+@dataclass(frozen=True, slots=True)
+class ComponentStatus:
+    """The state of one component. ``since_ns`` is Unix time."""
+
+    kind: Kind
+    id: ComponentID
+    status: Status
+    message: str
+    since_ns: int
+
+
 @runtime_checkable
 class Consumer(Protocol):
     """Whatever takes payloads: the next stage, seen from the one before."""
@@ -150,10 +163,14 @@ class HoldingProcessor(Component, Consumer, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """A delivery that was accepted, but not entirely (OTLP partial success; never retried)."""
+    """A delivery that was accepted, but not entirely (OTLP partial success; never retried).
+
+    ``rejected_items`` are counted as dropped for ``reason``; a ``message`` is logged.
+    """
 
     rejected_items: int = 0
     message: str = ""
+    reason: DropReason = DropReason.PARTLY_REJECTED
 
 
 class Exporter(Component, Protocol):
@@ -185,6 +202,9 @@ class Host(Protocol):
 
     def report_status(self, status: Status, message: str = "") -> None:
         """Say how this component is. Fatal stops the collector."""
+
+    def statuses(self) -> Sequence[ComponentStatus]:
+        """The state of every component, for whoever reports health."""
 
     @property
     def is_ready(self) -> bool:

@@ -111,8 +111,12 @@ class ProcessorNode:
         self._ledger = settings.ledger
         attributes = {"processor": str(settings.id), "otel.signal": str(settings.pipeline.signal)}
         meter = settings.meter
-        self._incoming = meter.counter("otelcol_processor_incoming_items", "{item}").bind(attributes)
-        self._outgoing = meter.counter("otelcol_processor_outgoing_items", "{item}").bind(attributes)
+        self._incoming = meter.counter("otelcol_processor_incoming_items", "{item}").bind(
+            attributes
+        )
+        self._outgoing = meter.counter("otelcol_processor_outgoing_items", "{item}").bind(
+            attributes
+        )
 
     async def consume(self, payload: Payload) -> None:
         """Process and hand on; an empty result ends here."""

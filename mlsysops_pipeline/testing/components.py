@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from mlsysops_pipeline.clock import Clock
-    from mlsysops_pipeline.component import ExportResult, Extension
+    from mlsysops_pipeline.component import ComponentStatus, ExportResult, Extension
     from mlsysops_pipeline.pdata.payload import Payload
 
 
@@ -95,6 +95,7 @@ class FakeHost:
     def __init__(self, extensions: dict[ComponentID, Extension] | None = None) -> None:
         self.extensions = extensions or {}
         self.reports: list[tuple[Status, str]] = []
+        self.states: list[ComponentStatus] = []
         self.is_ready = True
 
     def extension(self, id_: ComponentID) -> Extension:
@@ -104,6 +105,10 @@ class FakeHost:
     def report_status(self, status: Status, message: str = "") -> None:
         """See `Host.report_status`."""
         self.reports.append((status, message))
+
+    def statuses(self) -> tuple[ComponentStatus, ...]:
+        """See `Host.statuses`: none unless a test puts some in ``states``."""
+        return tuple(self.states)
 
 
 def make_settings(
