@@ -196,8 +196,9 @@ class Host(Protocol):
     """What a component may ask of the collector that runs it."""
 
     def extension(self, id_: ComponentID) -> Extension:
-        """The running extension of this id. Raises `ConfigError`-free `KeyError` if there is none
-        (references are checked before anything starts, so that is a bug).
+        """The running extension of this id.
+
+        References are checked before anything starts, so a `KeyError` here is a bug.
         """
 
     def report_status(self, status: Status, message: str = "") -> None:

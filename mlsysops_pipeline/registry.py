@@ -47,7 +47,9 @@ class Registry:
     def installed(cls) -> Registry:
         """Every component of every installed package. Reads package metadata, imports nothing."""
         points = metadata.entry_points()
-        return cls(entry_points=[p for kind in Kind for p in points.select(group=kind.entry_points)])
+        return cls(
+            entry_points=[p for kind in Kind for p in points.select(group=kind.entry_points)]
+        )
 
     def extended(self, factories: Iterable[Factory]) -> Registry:
         """A registry that knows these factories too; they win over installed ones."""
@@ -89,7 +91,7 @@ class Registry:
         if not isinstance(factory, Factory) or factory.kind is not kind:
             raise RegistryError(
                 f"{kind.value} type {type_name!r} of {_package(point)}: {point.value} is not a "
-                f"Factory of a {kind.value}"
+                f"Factory for the kind {kind.value}"
             )
         return factory
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Coroutine
 
 _RESTART_PAUSE_S = 1.0
@@ -46,7 +46,7 @@ class Tasks:
         while True:
             try:
                 await function()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  the edge: whatever it is, it is reported
                 self._report(name, error)
                 await asyncio.sleep(_RESTART_PAUSE_S)
             else:

@@ -1,5 +1,8 @@
-"""The collector's own metrics as Prometheus text 0.0.4, named as the Go collector's default reader
-names them: dots to underscores, no unit and no `_total` suffix (service behaviour, section 8)."""
+"""The collector's own metrics as Prometheus text 0.0.4.
+
+Names come out as from the Go collector's default reader: dots to underscores, no unit and no
+`_total` suffix (service behaviour, section 8).
+"""
 
 from __future__ import annotations
 

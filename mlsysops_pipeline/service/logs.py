@@ -7,7 +7,7 @@ every hundredth, unless `service.telemetry.logs.sampling` says otherwise.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import logging
 import sys
@@ -134,7 +134,7 @@ def set_up(
 
 
 def _time_text(seconds: float) -> str:
-    moment = datetime.datetime.fromtimestamp(seconds).astimezone()
+    moment = dt.datetime.fromtimestamp(seconds).astimezone()
     return (
         moment.strftime("%Y-%m-%dT%H:%M:%S.")
         + f"{moment.microsecond // 1000:03d}"

@@ -31,7 +31,7 @@ class Sink:
         self.admit_error: Exception | None = None
         self.gate: asyncio.Event | None = None
 
-    def admit(self, size: int) -> None:
+    def admit(self, size: int) -> None:  # noqa: ARG002  the contract's argument
         """Raise ``admit_error`` if it is set."""
         if self.admit_error is not None:
             raise self.admit_error
@@ -146,5 +146,5 @@ async def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -
     For tests with real sockets. Where a `JumpClock` is in use, turn that instead.
     """
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  any condition, not only an event
             await asyncio.sleep(0.005)

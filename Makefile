@@ -1,0 +1,61 @@
+# What a developer or a new user does, each in one word. `make demo` needs nothing but python3.
+
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+DURATION ?= 30
+ARGS ?= --mode agent
+
+.PHONY: demo run test check lint format types imports bench clean install
+
+# The stamp files make the environment once and again only when pyproject.toml changes.
+$(VENV)/.run-stamp: pyproject.toml
+	@echo "Preparing $(VENV) ..."
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev-stamp: $(VENV)/.run-stamp
+	@$(PY) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(PY) -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+install: $(VENV)/.dev-stamp
+
+## demo: node, cluster and continuum fed by a real SDK program (DURATION=30; 0 = until Ctrl-C)
+demo: $(VENV)/.run-stamp
+	@$(PY) -m mlsysops_pipeline.demo --duration $(DURATION)
+
+## run: one collector in the foreground (ARGS='--mode agent')
+run: $(VENV)/.run-stamp
+	@$(VENV)/bin/mlsysops-collector $(ARGS)
+
+## test: the tests
+test: $(VENV)/.dev-stamp
+	$(PY) -m pytest
+
+## check: everything that must hold before a change is taken
+check: $(VENV)/.dev-stamp
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m pytest
+
+lint: $(VENV)/.dev-stamp
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/.dev-stamp
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+types: $(VENV)/.dev-stamp
+	$(VENV)/bin/mypy
+
+## bench: CPU and memory of this collector on this machine (QUICK=1 for a short run)
+bench: $(VENV)/.run-stamp
+	$(PY) -m benchmarks $(BENCH_ARGS)
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
