@@ -1,0 +1,1 @@
+"""What the collector costs: CPU per item, memory, time to ready. Run `make bench`."""

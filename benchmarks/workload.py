@@ -1,0 +1,118 @@
+"""The requests that are sent: precomputed, varied, realistic, never one payload repeated.
+
+A metric point has four attributes and takes about 143 bytes, as in the design's measurements.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+from mlsysops_pipeline.pdata import Signal
+
+_START_NS = 1_750_000_000_000_000_000
+_DISTINCT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One kind of traffic: ``items`` in each request, metrics with ``points`` points each."""
+
+    signal: Signal
+    items: int
+    points: int = 10
+
+    @property
+    def name(self) -> str:
+        """The name in tables and results."""
+        detail = f" x{self.points}" if self.signal is Signal.METRICS else ""
+        return f"{self.signal}{detail} {self.items}/req"
+
+    def frames(self, count: int = _DISTINCT) -> list[bytes]:
+        """``count`` different serialized requests."""
+        return [self._frame(random.Random(seed)) for seed in range(count)]  # noqa: S311
+
+    def _frame(self, source: random.Random) -> bytes:
+        make = {
+            Signal.METRICS: self._metrics,
+            Signal.LOGS: self._logs,
+            Signal.TRACES: self._traces,
+        }[self.signal]
+        return make(source)
+
+    def _metrics(self, source: random.Random) -> bytes:
+        request = metrics_service_pb2.ExportMetricsServiceRequest()
+        group = request.resource_metrics.add()
+        _resource(group.resource, source)
+        scope = group.scope_metrics.add()
+        scope.scope.name = "bench.instrumentation"
+        for index in range(self.items):
+            if index % self.points == 0:
+                metric = scope.metrics.add(name=f"app.metric.{index // self.points}", unit="s")
+                metric.sum.aggregation_temporality = 2
+                metric.sum.is_monotonic = True
+            point = metric.sum.data_points.add(
+                start_time_unix_nano=_START_NS,
+                time_unix_nano=_START_NS + source.randrange(10**12),
+                as_double=source.random() * 1e6,
+            )
+            _attributes(point.attributes, source)
+        return bytes(request.SerializeToString())
+
+    def _logs(self, source: random.Random) -> bytes:
+        request = logs_service_pb2.ExportLogsServiceRequest()
+        group = request.resource_logs.add()
+        _resource(group.resource, source)
+        scope = group.scope_logs.add()
+        for _ in range(self.items):
+            record = scope.log_records.add(
+                time_unix_nano=_START_NS + source.randrange(10**12),
+                severity_number=9,
+                severity_text="INFO",
+            )
+            record.body.string_value = f"request {source.randrange(10**9)} done in some time"
+            _attributes(record.attributes, source)
+        return bytes(request.SerializeToString())
+
+    def _traces(self, source: random.Random) -> bytes:
+        request = trace_service_pb2.ExportTraceServiceRequest()
+        group = request.resource_spans.add()
+        _resource(group.resource, source)
+        scope = group.scope_spans.add()
+        for _ in range(self.items):
+            start = _START_NS + source.randrange(10**12)
+            span = scope.spans.add(
+                trace_id=source.randbytes(16),
+                span_id=source.randbytes(8),
+                parent_span_id=source.randbytes(8),
+                name="GET /api/items",
+                kind=2,
+                start_time_unix_nano=start,
+                end_time_unix_nano=start + source.randrange(10**8),
+            )
+            _attributes(span.attributes, source)
+        return bytes(request.SerializeToString())
+
+
+def _resource(resource: object, source: random.Random) -> None:
+    for key, value in (
+        ("service.name", f"service-{source.randrange(50)}"),
+        ("service.instance.id", f"{source.randrange(16**8):08x}"),
+        ("host.name", f"node-{source.randrange(20)}"),
+        ("deployment.environment", "production"),
+    ):
+        resource.attributes.add(key=key).value.string_value = value  # type: ignore[attr-defined]
+
+
+def _attributes(attributes: object, source: random.Random) -> None:
+    for key, value in (
+        ("http.method", source.choice(("GET", "POST", "PUT"))),
+        ("http.route", f"/api/{source.randrange(100)}"),
+        ("status", str(source.choice((200, 404, 500)))),
+        ("shard", f"{source.randrange(1000):03d}"),
+    ):
+        attributes.add(key=key).value.string_value = value  # type: ignore[attr-defined]

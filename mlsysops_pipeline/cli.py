@@ -1,0 +1,281 @@
+"""The command line: a thin shell around `Collector`.
+
+    mlsysops-collector [run] [--config URI]... [--set KEY=VALUE]... [--mode agent|gateway] ...
+    mlsysops-collector validate | components | print-config | demo | --version
+
+It takes the arguments of the Collector's image too. Errors are one line each on standard error and
+exit status 1; wrong flags are exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from mlsysops_pipeline import modes
+from mlsysops_pipeline.version import NAME, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlsysops_pipeline.config import Configuration, ConfigurationSource, Problem
+
+_LOGGER = logging.getLogger("mlsysops_pipeline.cli")
+_COMMANDS = ("run", "validate", "components", "print-config", "demo")
+_FORCED = 130
+
+
+class UsageError(Exception):
+    """The flags have no sense together."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = "run"
+    if arguments and arguments[0] in (*_COMMANDS, "print-initial-config"):
+        command = arguments.pop(0).replace("print-initial-config", "print-config")
+    if command == "demo":
+        from mlsysops_pipeline import demo  # noqa: PLC0415  only the demo needs an SDK
+
+        return demo.main(arguments)
+    options = _parser(command).parse_args(arguments)
+    run = {
+        "run": _run,
+        "validate": _validate,
+        "components": _components,
+        "print-config": _print_config,
+    }[command]
+    try:
+        return run(options)
+    except (UsageError, modes.ModeError) as error:
+        _complain(f"Error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        return _FORCED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=NAME if command == "run" else f"{NAME} {command}",
+        description="An OpenTelemetry Collector in pure Python.",
+        epilog=f"commands: {', '.join(_COMMANDS)} (run is the default)",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", "-v", action="version", version=f"{NAME} version {VERSION}")
+    if command == "components":
+        return parser
+    add = parser.add_argument
+    add("--config", action="append", default=[], metavar="URI",
+        help="a file, or file:, env: or yaml: URI; repeat to merge, later ones win")  # fmt: skip
+    add("--set", action="append", default=[], metavar="KEY=VALUE",
+        help="set one value, e.g. processors.batch.timeout=2s; wins over everything")  # fmt: skip
+    add("--feature-gates", action="append", default=[], metavar="GATES",
+        help="accepted and ignored: there are no feature gates here")  # fmt: skip
+    add("--mode", choices=modes.MODES, help="run without a file, as agent or gateway")
+    add("--level", choices=modes.LEVELS, help="the level of this collector in the hierarchy")
+    add("--export-to", metavar="HOST:PORT",
+        help="with --mode: where everything goes, by OTLP/gRPC; https://HOST:PORT for TLS")  # fmt: skip
+    add("--listen", metavar="HOST", help="with --mode: the address to listen on")
+    add("--otlp-grpc-port", metavar="PORT", help="with --mode: default 4317")
+    add("--otlp-http-port", metavar="PORT", help="with --mode: default 4318")
+    add("--telemetry-port", metavar="PORT", help="the port of the self-metrics, 8888; 0 = off")
+    if command == "run":
+        add("--log-level", choices=("debug", "info", "warn", "error"))
+        add("--log-format", choices=("text", "json"))
+        add("--drain-timeout", type=_seconds, default=20.0, metavar="DURATION",
+            help="how long a stop may take to hand on what was accepted (20s)")  # fmt: skip
+    if command == "print-config":
+        add("--format", choices=("yaml", "json"), default="yaml")
+        add("--mask", choices=("redacted", "unredacted"), default="redacted",
+            help="whether secrets are masked")  # fmt: skip
+    return parser
+
+
+def _seconds(text: str) -> float:
+    from mlsysops_pipeline.config.schema import parse_duration  # noqa: PLC0415
+
+    try:
+        return float(text) if text.replace(".", "", 1).isdigit() else parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def sources(options: argparse.Namespace) -> list[ConfigurationSource]:
+    """The configuration sources that the flags and the environment name, weakest first.
+
+    Raises `UsageError` or `modes.ModeError` for flags that have no sense.
+    """
+    from mlsysops_pipeline.config import DictSource, SetSource  # noqa: PLC0415
+    from mlsysops_pipeline.config.reading import plain_yaml  # noqa: PLC0415
+
+    given = {
+        name: getattr(options, name)
+        for name in ("listen", "otlp_grpc_port", "otlp_http_port", "telemetry_port", "export_to")
+        if getattr(options, name) is not None
+    }
+    for name in given:
+        if name.endswith("_port"):
+            given[name] = modes.port(given[name], "--" + name.replace("_", "-"))
+    flags = modes.ModeOptions(**given)
+    only_telemetry = set(flags.given()) <= {"telemetry_port"}
+    if options.mode is None and (options.level is not None or not only_telemetry):
+        raise UsageError("--level, --listen, --otlp-*-port and --export-to go with --mode")
+    if options.mode is None and not options.config and not options.set:
+        raise UsageError("at least one --config, --set or --mode must be given")
+    result: list[ConfigurationSource] = [
+        DictSource("default", {"service": {"telemetry": {"metrics": modes.telemetry(8888)}}})
+    ]
+    base = {}
+    if options.mode is not None:
+        path = modes.mode_file(options.mode, options.level)
+        base = plain_yaml(path)
+        environment = modes.ModeOptions.from_environment(os.environ)
+        result += [path, DictSource("environment", modes.overlay(environment, base))]
+    result += options.config
+    result.append(DictSource("flags", modes.overlay(flags, base)))
+    result += [SetSource(text) for text in options.set]
+    return result
+
+
+def _load(options: argparse.Namespace) -> tuple[Configuration | None, list[Problem]]:
+    from mlsysops_pipeline.config import load_configuration  # noqa: PLC0415
+    from mlsysops_pipeline.registry import Registry  # noqa: PLC0415
+
+    configuration, problems = load_configuration(sources(options), Registry.installed())
+    own = str(modes.configuration_folder())
+    return configuration, [problem for problem in problems if not problem.concerns_unused_in(own)]
+
+
+def _validate(options: argparse.Namespace) -> int:
+    configuration, problems = _load(options)
+    for problem in problems:
+        _complain(problem.line())
+    if configuration is None:
+        return 1
+    count = len(configuration.service.pipelines)
+    print(f"OK: {count} pipeline{'' if count == 1 else 's'}")  # noqa: T201
+    return 0
+
+
+def _components(_options: argparse.Namespace) -> int:
+    from mlsysops_pipeline.registry import Registry  # noqa: PLC0415
+    from mlsysops_pipeline.service.catalogue import listing  # noqa: PLC0415
+
+    print(listing(Registry.installed()), end="")  # noqa: T201
+    return 0
+
+
+def _print_config(options: argparse.Namespace) -> int:
+    from mlsysops_pipeline.config.printing import render  # noqa: PLC0415
+
+    configuration, problems = _load(options)
+    for problem in problems:
+        _complain(problem.line())
+    if configuration is None:
+        return 1
+    redact = options.mask == "redacted"
+    print(render(configuration, format=options.format, redact=redact), end="")  # noqa: T201
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    configuration, problems = _load(options)
+    _set_up_logs(options, configuration)
+    if configuration is None:
+        for problem in problems:
+            _complain(problem.line())
+        return 1
+    for problem in problems:
+        _LOGGER.warning("%s", problem)
+    if options.feature_gates:
+        _LOGGER.warning("--feature-gates is ignored: there are no feature gates here")
+    return _in_event_loop(_serve(configuration, options.drain_timeout))
+
+
+def _in_event_loop(main_coroutine: object) -> int:
+    try:
+        import uvloop  # noqa: PLC0415  absent on Windows
+    except ImportError:
+        return asyncio.run(main_coroutine)  # type: ignore[arg-type]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main_coroutine)  # type: ignore[arg-type]
+
+
+def _set_up_logs(options: argparse.Namespace, configuration: Configuration | None) -> None:
+    from mlsysops_pipeline.service import logs  # noqa: PLC0415
+
+    level, encoding = options.log_level, options.log_format
+    sampling: logs.Sampling | None = logs.Sampling()
+    fields: dict[str, object] = {}
+    if configuration is not None:
+        plan = configuration.service.telemetry.logs
+        level = level or plan.level
+        encoding = encoding or plan.encoding
+        fields = dict(plan.initial_fields)
+        sampling = (
+            logs.Sampling(plan.sampling.tick, plan.sampling.initial, plan.sampling.thereafter)
+            if plan.sampling is not None
+            else None
+        )
+    logs.set_up(
+        level=(level or "info").lower(),
+        encoding="json" if encoding == "json" else "console",
+        fields=fields,
+        sampling=sampling,
+    )
+
+
+async def _serve(configuration: Configuration, drain_s: float) -> int:
+    from mlsysops_pipeline.errors import CollectorError  # noqa: PLC0415
+    from mlsysops_pipeline.service.collector import Collector  # noqa: PLC0415
+    from mlsysops_pipeline.service.lifecycle import StartError  # noqa: PLC0415
+
+    _LOGGER.info("Starting %s %s", NAME, VERSION)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def received(number: signal.Signals) -> None:
+        if stop.is_set():
+            _LOGGER.error("Received a second signal, leaving without draining")
+            os._exit(_FORCED)
+        _LOGGER.info("Received signal from OS: %s", number.name)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, received, number)
+    try:
+        collector = Collector(configuration)
+        await collector.start()
+    except (CollectorError, StartError, OSError) as error:
+        _complain(f"Error: {error}")
+        return 1
+    failed = loop.create_task(collector.failed())
+    stopped = loop.create_task(stop.wait())
+    await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    fatal = failed.done()
+    for task in (failed, stopped):
+        task.cancel()
+    await collector.shutdown(drain_s)
+    return 1 if fatal else 0
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def run() -> NoReturn:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,281 @@
+"""Real programs around a real collector process. Each is started on free ports and stopped.
+
+A program that is not installed skips its tests with the reason; where `MLSYSOPS_REQUIRE_PEERS` is
+set, as in CI, it fails them instead.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent import futures
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+from mlsysops_pipeline import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+REQUESTS = {
+    Signal.METRICS: metrics_service_pb2.ExportMetricsServiceRequest,
+    Signal.LOGS: logs_service_pb2.ExportLogsServiceRequest,
+    Signal.TRACES: trace_service_pb2.ExportTraceServiceRequest,
+}
+KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here talks to something real and takes its time."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.interop)
+            item.add_marker(pytest.mark.slow)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(60))
+
+
+def require(found: object, what: str) -> None:
+    """Skip, or fail where peers are required, if something is not installed."""
+    if not found:
+        if os.environ.get("MLSYSOPS_REQUIRE_PEERS"):
+            pytest.fail(f"{what} is required here and not installed")
+        pytest.skip(f"{what} is not installed")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+        time.sleep(0.02)  # between two looks at another process
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class OtlpSink:
+    """An OTLP server that is not the collector: official classes, full decoding, exact counts."""
+
+    def __init__(self) -> None:
+        self.requests: dict[Signal, list[Any]] = {signal: [] for signal in Signal}
+        self._lock = Lock()
+        options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
+        self._grpc = grpc.server(futures.ThreadPoolExecutor(4), options=options)
+        for signal_ in Signal:
+            handler = grpc.unary_unary_rpc_method_handler(self._taker(signal_))
+            self._grpc.add_generic_rpc_handlers(
+                [grpc.method_handlers_generic_handler(signal_.service, {"Export": handler})]
+            )
+        self.grpc_port: int = self._grpc.add_insecure_port("127.0.0.1:0")
+        self._grpc.start()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._http_handler())
+        self.http_port: int = self._http.server_address[1]
+        self._thread = Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def _taker(self, signal_: Signal) -> Callable[[bytes, Any], bytes]:
+        def take(request: bytes, _context: Any = None) -> bytes:
+            message = REQUESTS[signal_].FromString(request)
+            with self._lock:
+                self.requests[signal_].append(message)
+            return b""
+
+        return take
+
+    def _http_handler(self) -> type[BaseHTTPRequestHandler]:
+        paths = {signal_.url_path: self._taker(signal_) for signal_ in Signal}
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                paths[self.path](body)
+                self.send_response(200)
+                self.send_header("Content-Type", "application/x-protobuf")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Quiet."""
+
+        return Handler
+
+    def items(self, signal_: Signal) -> int:
+        """Data points, log records or spans so far, counted by the official classes."""
+        with self._lock:
+            messages = list(self.requests[signal_])
+        return sum(count(signal_, message) for message in messages)
+
+    def stop(self) -> None:
+        self._grpc.stop(0).wait()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+def count(signal_: Signal, message: Any) -> int:
+    if signal_ is Signal.METRICS:
+        return sum(
+            len(getattr(metric, kind).data_points)
+            for group in message.resource_metrics
+            for scope in group.scope_metrics
+            for metric in scope.metrics
+            for kind in KINDS
+            if metric.HasField(kind)
+        )
+    if signal_ is Signal.LOGS:
+        return sum(len(s.log_records) for g in message.resource_logs for s in g.scope_logs)
+    return sum(len(s.spans) for g in message.resource_spans for s in g.scope_spans)
+
+
+class Program:
+    """A process with its output in a file."""
+
+    def __init__(self, command: list[str], log: Path, env: dict[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, env={**os.environ, **(env or {})}
+            )
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_port(self, port: int) -> None:
+        def ready() -> bool:
+            assert self.process.poll() is None, f"ended early:\n{self.text()}"
+            return answers(port)
+
+        wait_for(ready, f"port {port}")
+
+    def stop(self, timeout_s: float = 20) -> int:
+        """SIGTERM and the exit status; SIGKILL and a failure after ``timeout_s``."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"did not stop:\n{self.text()}") from None
+
+
+class Collector(Program):
+    """This collector, as a process, from one configuration file."""
+
+    def __init__(self, folder: Path, config: str, *, sink: OtlpSink | None = None) -> None:
+        self.grpc_port, self.http_port = free_port(), free_port()
+        ports = {"GRPC": self.grpc_port, "HTTP": self.http_port}
+        if sink is not None:
+            ports |= {"SINK_GRPC": sink.grpc_port, "SINK_HTTP": sink.http_port}
+        for name, port in ports.items():
+            config = config.replace(f"${name}$", str(port))
+        path = folder / f"collector-{self.grpc_port}.yaml"
+        path.write_text(config)
+        command = [sys.executable, "-m", "mlsysops_pipeline.cli", "--config", str(path)]
+        super().__init__(command, folder / f"collector-{self.grpc_port}.log")
+
+
+@contextmanager
+def running(program: Program, port: int) -> Iterator[Program]:
+    try:
+        program.wait_port(port)
+        yield program
+    finally:
+        program.stop()
+
+
+PASS_THROUGH = """
+receivers:
+  otlp:
+    protocols:
+      grpc: {endpoint: "127.0.0.1:$GRPC$"}
+      http: {endpoint: "127.0.0.1:$HTTP$"}
+processors:
+  memory_limiter: {check_interval: 1s, limit_mib: 512}
+  batch: {timeout: 50ms}
+exporters:
+  EXPORTER
+service:
+  telemetry: {metrics: {level: none}}
+  pipelines:
+    metrics: {receivers: [otlp], processors: [memory_limiter, batch], exporters: [NAME]}
+    logs: {receivers: [otlp], processors: [memory_limiter, batch], exporters: [NAME]}
+    traces: {receivers: [otlp], processors: [memory_limiter, batch], exporters: [NAME]}
+"""
+GRPC_OUT = 'otlp: {endpoint: "127.0.0.1:$SINK_GRPC$", tls: {insecure: true}}'
+HTTP_OUT = 'otlphttp: {endpoint: "http://127.0.0.1:$SINK_HTTP$", compression: none}'
+
+
+def pass_through(exporter: str = GRPC_OUT) -> str:
+    """A configuration that hands everything to the sink by ``exporter``."""
+    name = exporter.partition(":")[0]
+    return PASS_THROUGH.replace("EXPORTER", exporter).replace("NAME", name)
+
+
+@pytest.fixture
+def sink() -> Iterator[OtlpSink]:
+    server = OtlpSink()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def collector(sink: OtlpSink, tmp_path: Path) -> Iterator[Collector]:
+    """A collector that takes OTLP on both transports and hands it to ``sink`` over gRPC."""
+    program = Collector(tmp_path, pass_through(), sink=sink)
+    with running(program, program.http_port):
+        yield program
+
+
+@pytest.fixture
+def node_folder() -> Path:
+    folder = Path(__file__).parent / "node"
+    require(shutil.which("node"), "node")
+    require((folder / "node_modules").is_dir(), "the Node SDK (npm install in tests/interop/node)")
+    return folder
+
+
+@pytest.fixture
+def rotel_binary() -> Path:
+    if platform.python_version_tuple()[:2] != ("3", "11"):
+        pytest.skip("rotel has wheels for Python 3.11 only")
+    spec = importlib.util.find_spec("rotel")
+    require(spec, "rotel")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "rotel-agent"
+
+
+@pytest.fixture
+def go_collector() -> str:
+    """The Go collector; it is built outside CI, so its absence is never a failure."""
+    path = shutil.which("otelcol-contrib") or shutil.which("otelcol")
+    if path is None:
+        pytest.skip("no Go collector (otelcol, otelcol-contrib) on the PATH")
+    return path
