@@ -1,0 +1,13 @@
+"""HTTP/2 and unary gRPC on it, without I/O; `server` puts asyncio around it.
+
+``frames``      bytes of frames, error codes, settings (RFC 9113, sections 4 and 6).
+``headers``     header compression (RFC 7541) with caches that follow the dynamic table.
+``fields``      which header lists are well formed (RFC 9113, section 8).
+``limits``      what a peer may ask for before it loses its connection.
+``connection``  one HTTP/2 connection: bytes in, events and bytes out.
+``grpc``        unary calls on a connection, server side.
+``server``      sockets, tasks and timers around ``grpc``.
+
+Everything but ``server`` is plain computation: no socket, no asyncio, no clock. Time is an
+argument, so that tests feed a connection byte by byte and turn the clock by hand.
+"""

@@ -1,0 +1,454 @@
+"""Unary gRPC calls on one HTTP/2 connection, server side, without I/O.
+
+``receive`` and ``on_time`` return what the caller has to do: start a call, or stop one. It answers
+with ``succeed`` or ``fail`` when the call is done, and writes what ``connection.take()`` holds.
+
+Admission is decided once a message, when its five-byte prefix is here: the method's ``admit`` may
+refuse (the call is answered at once and the rest of it is thrown away); what it admits always gets
+the window it needs and is charged to the memory account until the call is over.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from mlsysops_pipeline.errors import Code, CollectorError
+from mlsysops_pipeline.transport.http2 import limits
+from mlsysops_pipeline.transport.http2.connection import Connection
+from mlsysops_pipeline.transport.http2.events import (
+    ConnectionEnded,
+    DataReceived,
+    PingAcknowledged,
+    PingReceived,
+    RequestReceived,
+    StreamReset,
+    TrailersReceived,
+)
+from mlsysops_pipeline.transport.http2.fields import RequestHeads
+from mlsysops_pipeline.transport.http2.frames import ErrorCode
+from mlsysops_pipeline.transport.http2.lifetime import Lifetime, Times
+from mlsysops_pipeline.transport.http2.messages import PREFIX_BYTES, MessageBuffer
+from mlsysops_pipeline.transport.http2.routes import (
+    TOO_LARGE,
+    VOLATILE_FIELDS,
+    Route,
+    read_timeout,
+)
+from mlsysops_pipeline.transport.http2.status import (
+    PINNED_FIELDS,
+    RESPONSE_HEAD,
+    RESPONSE_TRAILERS,
+    GrpcStatus,
+    HttpAnswer,
+    http1_answer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from mlsysops_pipeline.memory import MemoryAccount
+    from mlsysops_pipeline.transport.http2.events import Event
+    from mlsysops_pipeline.transport.http2.headers import FieldBlock
+    from mlsysops_pipeline.transport.http2.requests import GrpcRequest
+    from mlsysops_pipeline.transport.http2.streams import Stream
+
+_MESSAGE_BYTES_MAX: Final = 64 << 20
+_prefix = struct.Struct(">BI").pack
+
+
+class Action(enum.Enum):
+    """What the caller of `GrpcConnection` has to do about a call."""
+
+    OPEN = "open"
+    """Its head is here, and the service wants to know before the message is."""
+    START = "start"
+    """Its message is here: run its method."""
+    STOP = "stop"
+    """Nobody waits for it any more: stop it, and say so with `GrpcConnection.stopped`."""
+
+
+Work: TypeAlias = "list[tuple[Action, Call]]"
+
+
+@dataclass(frozen=True, slots=True)
+class UnaryMethod:
+    """One method of a service.
+
+    ``handle(request)`` runs it and returns the serialized answer. ``admit(size)`` decides about a
+    message of so many bytes as it comes over the wire; raising refuses it.
+    """
+
+    handle: Callable[[GrpcRequest], Awaitable[bytes]]
+    admit: Callable[[int], None] | None = None
+
+
+@dataclass(slots=True)
+class Service:
+    """What all connections of one server share.
+
+    ``methods``: by path, ``/package.Service/Method``. ``status_of`` translates what `admit` and
+    ``handle`` raise. ``message_bytes_max``: of a message as it comes over the wire.
+    ``wants_heads``: calls are announced (`Action.OPEN`) before their message is complete.
+    """
+
+    methods: Mapping[str, UnaryMethod]
+    memory: MemoryAccount
+    status_of: Callable[[Exception], GrpcStatus]
+    message_bytes_max: int = _MESSAGE_BYTES_MAX
+    streams_max: int = limits.STREAMS_MAX
+    times: Times = field(default_factory=Times)
+    wants_heads: bool = False
+    heads: RequestHeads = field(default_factory=lambda: RequestHeads(VOLATILE_FIELDS))
+
+    def route(self, event: RequestReceived) -> Route:
+        """Where a request goes; remembered with its head."""
+        route = event.head.memo
+        if not isinstance(route, Route):
+            route = event.head.memo = Route(event.head, self.methods)
+        return route
+
+
+class Call:
+    """One unary call.
+
+    ``message``: as it came, possibly compressed (``is_compressed``, with ``encoding``).
+    ``deadline_s``: when the caller gives up, by the clock that is passed to `GrpcConnection`.
+    ``runner`` and ``authentication``: for whoever runs the call. ``is_over``: it has been answered, or never will be.
+    """
+
+    __slots__ = (
+        "authentication",
+        "block",
+        "body_due_s",
+        "buffer",
+        "charged_bytes",
+        "deadline_s",
+        "encoding",
+        "is_compressed",
+        "is_over",
+        "is_started",
+        "message",
+        "method",
+        "runner",
+        "stream",
+    )
+
+    def __init__(
+        self, stream: Stream, block: FieldBlock, method: UnaryMethod, encoding: str
+    ) -> None:
+        self.stream = stream
+        self.block = block
+        self.method = method
+        self.encoding = encoding
+        self.message = b""
+        self.is_compressed = False
+        self.is_started = False
+        self.is_over = False
+        self.deadline_s = math.inf
+        self.body_due_s = math.inf
+        self.charged_bytes = 0
+        self.buffer: MessageBuffer | None = None
+        self.runner: Any = None
+        self.authentication: Any = None
+
+    @property
+    def path(self) -> str:
+        """``/package.Service/Method``."""
+        head = self.block.head
+        return "" if head is None else head.path.decode("latin-1")
+
+    def __repr__(self) -> str:
+        state = "over" if self.is_over else "started" if self.is_started else "receiving"
+        return f"<Call {self.path} {state} stream={self.stream.id} {self.buffer!r}>"
+
+
+class GrpcConnection:
+    """The server side of one connection.
+
+    ``calls``: those that are not over. ``wake_s``: when `on_time` should be called at the latest;
+    0 means that `due_s` has to be asked.
+    """
+
+    def __init__(self, service: Service, now_s: float, *, age_factor: float = 1.0) -> None:
+        self.service = service
+        self.connection = Connection(
+            streams_max=service.streams_max, pinned=PINNED_FIELDS, heads=service.heads
+        )
+        self.lifetime = Lifetime(self.connection, service.times, now_s, age_factor)
+        self.calls: dict[int, Call] = {}
+        self.wake_s = 0.0
+        self.end_message = ""
+        self._work: Work = []
+        self._now_s = now_s
+        self._incomplete: list[Call] = []
+
+    def receive(self, data: bytes, now_s: float) -> Work:
+        """What is to be done because of ``data``."""
+        self._now_s = now_s
+        work: Work = []
+        self._work = work
+        self.lifetime.last_read_s = now_s
+        for event in self.connection.receive(data, now_s):
+            if type(event) is DataReceived:
+                self._take_data(event)
+            elif type(event) is RequestReceived:
+                self._take_request(event)
+            else:
+                self._take_other(event)
+        if self._incomplete:
+            for call in self._incomplete:
+                if call.buffer is not None:
+                    call.buffer.settle(len(data))
+            self._incomplete.clear()
+        partial = self.connection.partial_frame
+        if partial:
+            self.lifetime.on_partial_frame(partial, now_s)
+            self._wake(now_s + limits.FRAME_TIMEOUT_S)
+        else:
+            self.lifetime.on_whole_frames()
+        if self.connection.is_ended:
+            self._stop_all()
+        return work
+
+    def _wake(self, at_s: float) -> None:
+        self.wake_s = min(self.wake_s, at_s)
+
+    def _take_request(self, event: RequestReceived) -> None:
+        stream = event.stream
+        route = self.service.route(event)
+        method = route.method
+        if event.is_too_large or method is None:
+            self._refuse_request(stream, TOO_LARGE if event.is_too_large else route.refusal)
+            return
+        call = Call(stream, event.block, method, route.encoding)
+        if event.block.volatile:
+            try:
+                timeout_s = read_timeout(event.block.volatile)
+            except ValueError as error:
+                self._refuse_request(stream, GrpcStatus(Code.INTERNAL, str(error)))
+                return
+            if timeout_s is not None:
+                call.deadline_s = self._now_s + timeout_s
+                self._wake(call.deadline_s)
+        stream.owner = call
+        self.calls[stream.id] = call
+        if event.ended:
+            self.fail(call, GrpcStatus(Code.INTERNAL, "the request has no message"))
+            return
+        call.body_due_s = self._now_s + limits.BODY_TIMEOUT_S
+        self._wake(call.body_due_s)
+        if self.service.wants_heads:
+            self._work.append((Action.OPEN, call))
+
+    def _refuse_request(self, stream: Stream, refusal: GrpcStatus | HttpAnswer | None) -> None:
+        connection = self.connection
+        if isinstance(refusal, HttpAnswer):
+            connection.send(stream, refusal.head())
+            connection.send(stream, None, refusal.body, ended=True)
+        elif refusal is not None:
+            connection.send(stream, refusal.trailers_only(), ended=True)
+
+    def _take_data(self, event: DataReceived) -> None:
+        call: Call | None = event.stream.owner
+        if call is None or call.is_over:
+            return
+        data = event.data
+        buffer = call.buffer
+        if buffer is None:
+            size = len(data) - PREFIX_BYTES
+            if event.ended and size >= 0 and int.from_bytes(data[1:PREFIX_BYTES]) == size:
+                # The usual case: a message that comes in one piece.
+                if self._admit(call, data[0], size):
+                    self._start(call, bytes(data[PREFIX_BYTES:]))
+                return
+            buffer = call.buffer = MessageBuffer()
+        was_known = buffer.size >= 0
+        buffer.add(data)
+        if not was_known and buffer.size >= 0:
+            if not self._admit(call, buffer.is_compressed, buffer.size):
+                return
+            self.connection.expect(event.stream, buffer.size - buffer.received)
+        if buffer.size >= 0 and buffer.received > buffer.size:
+            self.fail(call, GrpcStatus(Code.INTERNAL, "more than one message in a unary call"))
+        elif event.ended:
+            self._complete(call, buffer)
+        else:
+            self._incomplete.append(call)
+
+    def _admit(self, call: Call, flag: int, size: int) -> bool:
+        """Decide about a message whose prefix is here; a refused call has been answered."""
+        if flag:
+            if flag != 1:
+                self.fail(call, GrpcStatus(Code.INTERNAL, f"message flag {flag} is unknown"))
+                return False
+            if call.encoding == "identity":
+                self.fail(
+                    call, GrpcStatus(Code.INTERNAL, "compressed message without grpc-encoding")
+                )
+                return False
+            call.is_compressed = True
+        if size > self.service.message_bytes_max:
+            # OTLP: not retryable, therefore without RetryInfo (OG-2).
+            self.fail(
+                call,
+                GrpcStatus(
+                    Code.RESOURCE_EXHAUSTED,
+                    f"message of {size} bytes, {self.service.message_bytes_max} are allowed",
+                ),
+            )
+            return False
+        if call.method.admit is not None:
+            try:
+                call.method.admit(size)
+            except CollectorError as error:
+                self.fail(call, self.service.status_of(error))
+                return False
+        call.charged_bytes = size
+        self.service.memory.charge(size)
+        call.body_due_s = self._now_s + limits.BODY_TIMEOUT_S + size / limits.BODY_BYTES_PER_S
+        return True
+
+    def _complete(self, call: Call, buffer: MessageBuffer) -> None:
+        if buffer.size < 0 or buffer.received < buffer.size:
+            self.fail(call, GrpcStatus(Code.INTERNAL, "the request ends within its message"))
+        else:
+            call.buffer = None
+            self._start(call, buffer.take())
+
+    def _start(self, call: Call, message: bytes) -> None:
+        call.message = message
+        call.body_due_s = math.inf
+        call.is_started = True
+        self._work.append((Action.START, call))
+
+    def _take_other(self, event: Event) -> None:
+        if type(event) is StreamReset:
+            call: Call | None = event.stream.owner
+            if call is not None:
+                self._stop(call)
+        elif type(event) is TrailersReceived:
+            call = event.stream.owner
+            if call is not None and not call.is_over:
+                self._complete(call, call.buffer or MessageBuffer())
+        elif type(event) is PingReceived:
+            self.lifetime.on_ping(len(self.calls), self._now_s)
+        elif type(event) is PingAcknowledged:
+            self.lifetime.on_ping_acknowledged(event.payload)
+        elif type(event) is ConnectionEnded:
+            self.end_message = event.message
+            if not self.connection.is_established:
+                answer = http1_answer(self.connection.preface)
+                if answer and not self.connection.is_greeted:
+                    self.connection.outbound.frames[:] = [answer]
+
+    # Ending calls.
+
+    def succeed(self, call: Call, message: bytes) -> None:
+        """Answer ``call`` with ``message``."""
+        if call.is_over:
+            return
+        body = _prefix(0, len(message)) + message
+        self.connection.answer(call.stream, RESPONSE_HEAD, body, RESPONSE_TRAILERS)
+        self._forget(call)
+
+    def fail(self, call: Call, status: GrpcStatus) -> None:
+        """Answer ``call`` with an error."""
+        if call.is_over:
+            return
+        self.connection.send(call.stream, status.trailers_only(), ended=True)
+        self._forget(call)
+
+    def stopped(self, call: Call) -> None:
+        """A call that was to be stopped has ended: its place is free again."""
+        if call.is_started:
+            call.is_started = False
+            self.connection.held_streams -= 1
+
+    def _forget(self, call: Call) -> None:
+        call.is_over = True
+        stream = call.stream
+        stream.owner = None
+        call.buffer = None
+        if call.charged_bytes:
+            self.service.memory.release(call.charged_bytes)
+            call.charged_bytes = 0
+        del self.calls[stream.id]
+        if not self.calls:
+            self.lifetime.on_idle(self._now_s)
+            self.wake_s = min(self.wake_s, self._now_s + self.service.times.idle_max_s)
+        if self.connection.outbound.unsent_bytes:
+            self.wake_s = 0.0
+
+    def _stop(self, call: Call) -> None:
+        """Forget a call without an answer."""
+        self._forget(call)
+        if call.is_started:
+            self.connection.held_streams += 1
+        self._work.append((Action.STOP, call))
+
+    def _stop_all(self) -> None:
+        for call in list(self.calls.values()):
+            self._stop(call)
+
+    def lose(self) -> Work:
+        """The socket is gone."""
+        work: Work = []
+        self._work = work
+        self.connection.is_ended = True
+        self._stop_all()
+        return work
+
+    # Time.
+
+    def on_time(self, now_s: float) -> Work:
+        """Do what is due, and what is to be done because of it."""
+        self._now_s = now_s
+        work: Work = []
+        self._work = work
+        for call in list(self.calls.values()):
+            if now_s >= call.deadline_s:
+                self._expire(call, GrpcStatus(Code.DEADLINE_EXCEEDED, "the deadline has passed"))
+            elif now_s >= call.body_due_s:
+                self._expire(
+                    call, GrpcStatus(Code.DEADLINE_EXCEEDED, "the message did not come in time")
+                )
+                if not self.calls:
+                    self.connection.end(ErrorCode.ENHANCE_YOUR_CALM, "a message came too slowly")
+        self.lifetime.on_time(len(self.calls), now_s)
+        if self.connection.is_ended:
+            self._stop_all()
+        self.wake_s = self.due_s()
+        return work
+
+    def _expire(self, call: Call, status: GrpcStatus) -> None:
+        is_started = call.is_started
+        self.fail(call, status)
+        if is_started:
+            self.connection.held_streams += 1
+        self._work.append((Action.STOP, call))
+
+    def due_s(self) -> float:
+        """When `on_time` has something to do, as far as is known now."""
+        due = self.lifetime.due_s(len(self.calls))
+        for call in self.calls.values():
+            due = min(due, call.deadline_s, call.body_due_s)
+        return due
+
+    def drain(self, grace_s: float, now_s: float) -> None:
+        """Take no new calls; those under way have ``grace_s`` left."""
+        self._now_s = now_s
+        self.lifetime.drain(grace_s, now_s)
+        self.wake_s = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the socket should be closed once everything is written."""
+        connection = self.connection
+        return connection.is_ended or (self.lifetime.is_refusing and not connection.streams)
+
+    def __repr__(self) -> str:
+        return f"<GrpcConnection calls={len(self.calls)} {self.lifetime!r} {self.connection!r}>"

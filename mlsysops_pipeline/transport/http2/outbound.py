@@ -1,0 +1,208 @@
+"""The sending half of a connection: header blocks, flow control, what waits for the peer's window.
+
+A stream whose answer does not fit into the peer's window keeps it in its ``outbox`` and is called
+blocked; it never holds up another one. The order of blocks on the wire is the order in which they
+are encoded, so what waits is kept as fields and encoded when it goes out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mlsysops_pipeline.transport.http2.frames import (
+    DATA,
+    DEFAULT_FRAME_BYTES,
+    DEFAULT_WINDOW_BYTES,
+    END_HEADERS,
+    END_STREAM,
+    HEADER,
+    HEADERS,
+    WINDOW_BYTES_MAX,
+    ConnectionFault,
+    ErrorCode,
+    StreamFault,
+    frame_header,
+    header_frames,
+)
+from mlsysops_pipeline.transport.http2.limits import UNSENT_BYTES_MAX
+
+if TYPE_CHECKING:
+    from mlsysops_pipeline.transport.http2.headers import Fields, HeaderEncoder
+    from mlsysops_pipeline.transport.http2.streams import Chunk, Stream
+
+
+class Outbound:
+    """What one side of a connection sends.
+
+    ``frames``: what is to be written next. ``window``: bytes of DATA that the peer takes on all
+    streams together. ``sent_frames``: DATA frames so far. ``unsent_bytes``: what waits in
+    outboxes.
+    """
+
+    __slots__ = (
+        "_blocked",
+        "encoder",
+        "frame_bytes_max",
+        "frames",
+        "initial_window",
+        "sent_frames",
+        "unsent_bytes",
+        "window",
+    )
+
+    def __init__(self, encoder: HeaderEncoder) -> None:
+        self.encoder = encoder
+        self.frames: list[bytes] = []
+        self.window = DEFAULT_WINDOW_BYTES
+        self.initial_window = DEFAULT_WINDOW_BYTES
+        self.frame_bytes_max = DEFAULT_FRAME_BYTES
+        self.sent_frames = 0
+        self.unsent_bytes = 0
+        self._blocked: dict[int, Stream] = {}
+
+    def send_whole(self, stream: Stream, head: Fields, body: bytes, trailers: Fields) -> bool:
+        """Write a complete message at once, if windows and sizes allow it; else do nothing."""
+        size = len(body)
+        if (
+            stream.outbox
+            or size > stream.send_window
+            or size > self.window
+            or size > self.frame_bytes_max
+        ):
+            return False
+        first = self.encoder.encode(head)
+        last = self.encoder.encode(trailers)
+        if len(first) > self.frame_bytes_max or len(last) > self.frame_bytes_max:
+            stream_id = stream.id
+            self.frames += (
+                header_frames(stream_id, first, 0, self.frame_bytes_max),
+                frame_header(size, DATA, 0, stream_id) + body,
+                header_frames(stream_id, last, END_STREAM, self.frame_bytes_max),
+            )
+        else:
+            stream_id = stream.id
+            pack = HEADER.pack
+            self.frames += (
+                pack(0, len(first), HEADERS, END_HEADERS, stream_id),
+                first,
+                pack(size >> 16, size & 0xFFFF, DATA, 0, stream_id),
+                body,
+                pack(0, len(last), HEADERS, END_HEADERS | END_STREAM, stream_id),
+                last,
+            )
+        stream.send_window -= size
+        self.window -= size
+        self.sent_frames += 1
+        return True
+
+    def put(self, stream: Stream, fields: Fields | None, data: Chunk, *, ended: bool) -> bool:
+        """Queue fields or data, and write what goes. Returns whether the stream's end went out.
+
+        Raises `ConnectionFault` (ENHANCE_YOUR_CALM) when too much waits for this peer.
+        """
+        outbox = stream.outbox
+        if outbox is None:
+            outbox = stream.outbox = deque()
+        outbox.append((fields, data, ended))
+        self.unsent_bytes += len(data)
+        done = self._flush(stream)
+        if self.unsent_bytes > UNSENT_BYTES_MAX:
+            raise ConnectionFault(
+                ErrorCode.ENHANCE_YOUR_CALM,
+                f"{self.unsent_bytes} bytes of answers wait for a peer that does not read",
+            )
+        return done
+
+    def _flush(self, stream: Stream) -> bool:
+        """Write what the windows allow; whether the stream's end went out."""
+        outbox = stream.outbox
+        frames = self.frames
+        ended = False
+        while outbox:
+            fields, data, ended = outbox[0]
+            if fields is not None:
+                block = self.encoder.encode(fields)
+                flags = END_STREAM if ended else 0
+                frames.append(header_frames(stream.id, block, flags, self.frame_bytes_max))
+                outbox.popleft()
+                continue
+            left = len(data)
+            size = min(left, stream.send_window, self.window, self.frame_bytes_max)
+            if left and size <= 0:
+                self._blocked[stream.id] = stream
+                return False
+            is_last = size == left
+            frames.append(
+                frame_header(size, DATA, END_STREAM if ended and is_last else 0, stream.id)
+            )
+            view = memoryview(data)
+            frames.append(bytes(view[:size]))
+            stream.send_window -= size
+            self.window -= size
+            self.unsent_bytes -= size
+            self.sent_frames += 1
+            if is_last:
+                outbox.popleft()
+            else:
+                outbox[0] = (None, view[size:], ended)
+        self._blocked.pop(stream.id, None)
+        return ended
+
+    def forget(self, stream: Stream) -> None:
+        """Drop what a stream that is gone still wanted to send."""
+        if stream.outbox:
+            self.unsent_bytes -= sum(len(data) for _, data, _ in stream.outbox)
+            stream.outbox = None
+            self._blocked.pop(stream.id, None)
+
+    def open_window(self, stream: Stream | None, increment: int) -> list[Stream]:
+        """The peer takes more, on one stream or on the connection. Returns streams that ended.
+
+        Raises the fault of RFC 9113, section 6.9.1, for a window above 2^31-1.
+        """
+        if stream is None:
+            self.window += increment
+            if self.window > WINDOW_BYTES_MAX:
+                raise ConnectionFault(
+                    ErrorCode.FLOW_CONTROL_ERROR, "window of the connection above 2^31-1"
+                )
+            return self._flush_blocked()
+        stream.send_window += increment
+        if stream.send_window > WINDOW_BYTES_MAX:
+            raise StreamFault(
+                stream.id, ErrorCode.FLOW_CONTROL_ERROR, "window of the stream above 2^31-1"
+            )
+        return [stream] if stream.id in self._blocked and self._flush(stream) else []
+
+    def change_initial_window(self, size: int, streams: list[Stream]) -> list[Stream]:
+        """SETTINGS_INITIAL_WINDOW_SIZE moves the window of every open stream, below zero too."""
+        delta = size - self.initial_window
+        self.initial_window = size
+        for stream in streams:
+            stream.send_window += delta
+            if stream.send_window > WINDOW_BYTES_MAX:
+                raise ConnectionFault(
+                    ErrorCode.FLOW_CONTROL_ERROR, "initial window puts a stream above 2^31-1"
+                )
+        return self._flush_blocked() if delta > 0 else []
+
+    def _flush_blocked(self) -> list[Stream]:
+        ended = []
+        for stream in list(self._blocked.values()):
+            if self.window <= 0:
+                break
+            if self._flush(stream):
+                ended.append(stream)
+        return ended
+
+    @property
+    def blocked_streams(self) -> int:
+        """Streams that wait for the peer's window."""
+        return len(self._blocked)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Outbound window={self.window} blocked={len(self._blocked)}"
+            f" unsent_bytes={self.unsent_bytes}>"
+        )

@@ -1,0 +1,400 @@
+"""The native gRPC server: sockets, tasks and timers around `GrpcConnection`.
+
+Unary calls only, which is all that OTLP needs. Each call is a task of its own; a call whose client
+resets it, or whose deadline passes, is cancelled. A peer that does not read its answers is not
+read from either, and is disconnected after a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import socket
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from mlsysops_pipeline.errors import Code, CollectorError
+from mlsysops_pipeline.transport.http2 import limits
+from mlsysops_pipeline.transport.http2.grpc import Action, Call, GrpcConnection
+from mlsysops_pipeline.transport.http2.requests import NO_AUTH, GrpcRequest, read_headers
+from mlsysops_pipeline.transport.http2.status import GrpcStatus
+
+if TYPE_CHECKING:
+    import logging
+    import ssl
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from mlsysops_pipeline.clock import Clock, Timer
+    from mlsysops_pipeline.transport.auth import ServerAuthenticator
+    from mlsysops_pipeline.transport.http2.grpc import Service, Work
+
+_CLOSE_TIMEOUT_S: Final = 5.0
+"""For the last bytes to leave before a socket is cut off."""
+
+_LINGER_S: Final = 1.0
+"""How long a connection that we ended is still read from, for the peer to see why."""
+
+_COMPLAINTS_MAX: Final = 100
+_COMPLAINT_INTERVAL_S: Final = 60.0
+_WRITE_HIGH_BYTES: Final = 256 << 10
+_BACKLOG: Final = 1_024
+
+
+def _age_factor() -> float:
+    return random.uniform(0.9, 1.1)  # noqa: S311  spreads load, protects nothing
+
+
+class GrpcProtocol(asyncio.Protocol):
+    """One socket with its `GrpcConnection`."""
+
+    def __init__(self, server: NativeGrpcServer) -> None:
+        self.grpc = GrpcConnection(
+            server.service, server.clock.monotonic(), age_factor=_age_factor()
+        )
+        self.peer = ""
+        self._server = server
+        self._clock = server.clock
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._timer: Timer | None = None
+        self._timer_s = math.inf
+        self._is_paused = False
+        self._paused_since_s = math.inf
+        self._is_closing = False
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        # Event loops need not derive their transports from asyncio's (uvloop does not).
+        transport = self._transport = cast(asyncio.Transport, transport)
+        address = transport.get_extra_info("peername")
+        self.peer = str(address[0]) if isinstance(address, tuple) else ""
+        transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
+        if not self._server.add(self):
+            self._is_closing = True
+            transport.abort()
+            return
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() not in {None, "h2"}:
+            self._server.complain("alpn", f"{self.peer} negotiated a protocol that is not h2")
+            self._is_closing = True
+            transport.abort()
+            return
+        self._schedule()
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._is_closing:
+            return
+        work = self.grpc.receive(data, self._clock.monotonic())
+        if work:
+            self._do(work)
+        self._settle()
+
+    def eof_received(self) -> bool:
+        """See `asyncio.Protocol`: half-closed connections are closed."""
+        return False
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`: who does not read is not read from."""
+        self._is_paused = True
+        self._paused_since_s = self._clock.monotonic()
+        if self._transport is not None and not self._is_closing:
+            self._transport.pause_reading()
+        self._schedule()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._is_paused = False
+        self._paused_since_s = math.inf
+        if self._transport is not None and not self._is_closing:
+            self._transport.resume_reading()
+        self._settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's
+        """See `asyncio.Protocol`."""
+        self._is_closing = True
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._do(self.grpc.lose())
+        self._server.remove(self)
+
+    # Calls.
+
+    def _do(self, work: Work) -> None:
+        for action, call in work:
+            if action is Action.START:
+                # Not by the supervisor of tasks, whose bookkeeping would be a tenth of a small
+                # call: `_run` lets nothing escape, and stopped calls are awaited by the server.
+                call.runner = self._loop.create_task(self._run(call))
+            elif action is Action.STOP:
+                if call.authentication is not None:
+                    call.authentication.cancel()
+                if call.runner is not None:
+                    call.runner.cancel()
+                    self._server.linger(call.runner)
+                    call.runner.add_done_callback(lambda _, call=call: self._stopped(call))
+            else:
+                call.authentication = self._loop.create_task(self._authenticate(call))
+
+    def _stopped(self, call: Call) -> None:
+        call.runner = None
+        self.grpc.stopped(call)
+        self._settle()
+
+    async def _run(self, call: Call) -> None:
+        """Run one call and answer it. Nothing escapes but the cancellation that we asked for."""
+        grpc = self.grpc
+        try:
+            answer = await self._handle(call)
+        except asyncio.CancelledError:
+            if call.is_over:
+                raise
+            grpc.fail(call, GrpcStatus(Code.CANCELLED, "the call was cancelled by the server"))
+        except CollectorError as error:
+            grpc.fail(call, grpc.service.status_of(error))
+        except Exception as error:  # noqa: BLE001  the edge: a bug must cost one call only
+            self._server.report(call, error)
+            grpc.fail(call, GrpcStatus(Code.INTERNAL, "internal error"))
+        else:
+            grpc.succeed(call, answer)
+        call.runner = None
+        self._settle()
+
+    async def _handle(self, call: Call) -> bytes:
+        auth = NO_AUTH
+        if call.authentication is not None:
+            auth = await call.authentication
+        message = call.message
+        call.message = b""
+        wire_bytes = len(message)
+        if call.is_compressed:
+            message = await self._server.decompress(
+                call.encoding, message, self._server.message_bytes_max
+            )
+        return await call.method.handle(
+            GrpcRequest(message, wire_bytes, call.path, self.peer, auth, call.block)
+        )
+
+    async def _authenticate(self, call: Call) -> Mapping[str, str]:
+        """Who is it? A call that fails is refused before its message is complete."""
+        authenticator = self._server.authenticator
+        if authenticator is None:
+            return NO_AUTH
+        try:
+            return await authenticator.authenticate(read_headers(call.block))
+        except CollectorError as error:
+            status = self.grpc.service.status_of(error)
+        except Exception as error:  # noqa: BLE001  the edge: nobody gets in by a bug
+            self._server.report(call, error)
+            status = GrpcStatus(Code.INTERNAL, "internal error")
+        self.grpc.fail(call, status)
+        self._settle()
+        return NO_AUTH
+
+    # The socket.
+
+    def _settle(self) -> None:
+        """Write what there is, close what is over, and see to the timer."""
+        grpc = self.grpc
+        frames = grpc.connection.take()
+        transport = self._transport
+        if transport is None or self._is_closing:
+            return
+        if frames:
+            transport.write(b"".join(frames))
+        if grpc.is_over:
+            self._close(transport)
+        elif grpc.wake_s < self._timer_s:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        grpc = self.grpc
+        due_s = grpc.wake_s = grpc.wake_s or grpc.due_s()
+        due_s = self._timer_s = min(due_s, self._paused_since_s + limits.STALL_TIMEOUT_S)
+        self._timer = None
+        if due_s != math.inf:
+            delay_s = max(due_s - self._clock.monotonic(), 0.0)
+            self._timer = self._clock.call_later(delay_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        now_s = self._clock.monotonic()
+        self._timer = None
+        self._timer_s = math.inf
+        if now_s >= self._paused_since_s + limits.STALL_TIMEOUT_S:
+            self._server.complain("stall", f"{self.peer} does not read its answers")
+            self.abort()
+            return
+        self._do(self.grpc.on_time(now_s))
+        self._settle()
+
+    def drain(self, grace_s: float) -> None:
+        """End gracefully: see `Lifetime.drain`."""
+        self.grpc.drain(grace_s, self._clock.monotonic())
+        self._settle()
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        """Let what is written arrive: closing while the peer still sends would destroy it."""
+        self._is_closing = True
+        if self.grpc.end_message:
+            self._server.complain(self.grpc.end_message, f"{self.peer}: {self.grpc.end_message}")
+        self._do(self.grpc.lose())
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._is_paused:
+            transport.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
+            self._timer = self._clock.call_later(_LINGER_S, self._cut)
+        else:
+            transport.close()
+            self._timer = self._clock.call_later(_CLOSE_TIMEOUT_S, self.abort)
+
+    def _cut(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._timer = self._clock.call_later(_CLOSE_TIMEOUT_S, self.abort)
+
+    def abort(self) -> None:
+        """Close the socket now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def __repr__(self) -> str:
+        return f"<GrpcProtocol {self.peer} {self.grpc!r}>"
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+
+
+class NativeGrpcServer:
+    """Serves a `Service` on sockets that are bound already.
+
+    ``decompress(encoding, data, bytes_max)`` raises `TooLargeError` or `MalformedError`;
+    ``message_bytes_max`` limits what it may return. With an ``authenticator`` no method runs for
+    a sender that it does not know. ``start``, then ``shutdown``; the latter is safe before the
+    former and twice.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        sockets: Sequence[socket.socket],
+        *,
+        clock: Clock,
+        logger: logging.Logger | logging.LoggerAdapter[Any],
+        decompress: Callable[[str, bytes, int], Awaitable[bytes]],
+        tls: ssl.SSLContext | None = None,
+        authenticator: ServerAuthenticator | None = None,
+        connections_max: int = limits.CONNECTIONS_MAX,
+    ) -> None:
+        self.service = service
+        self.clock = clock
+        self.decompress = decompress
+        self.authenticator = authenticator
+        self.message_bytes_max = service.message_bytes_max
+        self._sockets = tuple(sockets)
+        self._logger = logger
+        self._tls = tls
+        self._connections_max = connections_max
+        self._servers: list[asyncio.Server] = []
+        self._protocols: set[GrpcProtocol] = set()
+        self._lingering: set[asyncio.Task[None]] = set()
+        self._complaints: dict[str, float] = {}
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+        service.wants_heads = authenticator is not None
+
+    async def start(self) -> None:
+        """Listen. Raises `OSError` when that is not possible."""
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets:
+            make = (
+                loop.create_unix_server
+                if sock.family == getattr(socket, "AF_UNIX", None)
+                else loop.create_server
+            )
+            self._servers.append(
+                await make(
+                    lambda: GrpcProtocol(self),
+                    sock=sock,
+                    ssl=self._tls,
+                    backlog=_BACKLOG,
+                    ssl_handshake_timeout=limits.HANDSHAKE_TIMEOUT_S if self._tls else None,
+                )
+            )
+
+    async def shutdown(self, grace_s: float) -> None:
+        """Take no new connections and calls; what is under way has ``grace_s`` seconds left."""
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
+        if not servers:
+            for sock in self._sockets:
+                sock.close()
+        for protocol in list(self._protocols):
+            protocol.drain(grace_s)
+        if self._protocols:
+            await self._wait_until_empty(grace_s)
+        for protocol in list(self._protocols):
+            protocol.abort()
+        if self._lingering:
+            await asyncio.gather(*self._lingering, return_exceptions=True)
+
+    async def _wait_until_empty(self, grace_s: float) -> None:
+        """Return when no connection is left, or time is up."""
+        waiter = asyncio.get_running_loop().create_task(self._is_empty.wait())
+        timer = self.clock.call_later(grace_s + _LINGER_S, lambda: _cancel(waiter))
+        try:
+            await asyncio.wait({waiter})
+        finally:
+            timer.cancel()
+            waiter.cancel()
+
+    # For connections.
+
+    def add(self, protocol: GrpcProtocol) -> bool:
+        """Whether another connection may be served."""
+        if len(self._protocols) >= self._connections_max or not self._servers:
+            self.complain("connections", f"more than {self._connections_max} connections")
+            return False
+        self._protocols.add(protocol)
+        self._is_empty.clear()
+        return True
+
+    def remove(self, protocol: GrpcProtocol) -> None:
+        """A connection is over."""
+        self._protocols.discard(protocol)
+        if not self._protocols:
+            self._is_empty.set()
+
+    def linger(self, task: asyncio.Task[None]) -> None:
+        """Remember a call that was stopped until it has ended."""
+        self._lingering.add(task)
+        task.add_done_callback(self._lingering.discard)
+
+    def complain(self, cause: str, message: str) -> None:
+        """Log what a peer did wrong, each cause once a minute at most."""
+        now_s = self.clock.monotonic()
+        if self._complaints.get(cause, -math.inf) + _COMPLAINT_INTERVAL_S > now_s:
+            return
+        if len(self._complaints) >= _COMPLAINTS_MAX:
+            self._complaints.clear()
+        self._complaints[cause] = now_s
+        self._logger.warning("gRPC connection ended: %s", message)
+
+    def report(self, call: Call, error: Exception) -> None:
+        """Log a failure of ours."""
+        self._logger.error("%s failed: %r", call.path, error, exc_info=error)
+
+    def __repr__(self) -> str:
+        return (
+            f"<NativeGrpcServer sockets={len(self._sockets)} connections={len(self._protocols)}"
+            f" stopping={len(self._lingering)}>"
+        )
