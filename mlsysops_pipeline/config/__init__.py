@@ -1,0 +1,1 @@
+"""Reading configuration: files to checked models, every value with its place."""
