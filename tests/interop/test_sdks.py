@@ -74,7 +74,7 @@ def send_from_python(kind: str, collector: Collector) -> None:
     tracers.add_span_processor(BatchSpanProcessor(span_exporter))
     loggers = LoggerProvider(resource=resource)
     loggers.add_log_record_processor(BatchLogRecordProcessor(log_exporter))
-    log = logging.Logger("interop")
+    log = logging.getLogger("interop")
     log.addHandler(LoggingHandler(logger_provider=loggers))
     for number in range(ITEMS):
         counter.add(2**53 + number, {"number": number})
