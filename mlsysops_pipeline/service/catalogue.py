@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mlsysops_pipeline.component import Factory
 
-BEGIN = "<!-- components: generated from the registry by `python -m mlsysops_pipeline.service.catalogue`; a test compares -->"
+BEGIN = "<!-- components: written by `python -m mlsysops_pipeline.service.catalogue README.md` -->"
 END = "<!-- /components -->"
 
 
@@ -61,8 +61,9 @@ def table(registry: Registry) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for kind in Kind:
-        for factory in registry.factories(kind):
-            rows.append(f"| {' | '.join(_cells(factory, registry))} |")
+        rows += [
+            f"| {' | '.join(_cells(factory, registry))} |" for factory in registry.factories(kind)
+        ]
     return "\n".join(rows) + "\n"
 
 
