@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlsysops_pipeline.config.schema import ComponentConfig
-
 from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
+from mlsysops_pipeline.config.schema import ComponentConfig
 from mlsysops_pipeline.errors import DropReason
 from mlsysops_pipeline.pdata.signal import Signal
 

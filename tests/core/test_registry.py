@@ -45,7 +45,7 @@ def point(value: str, name: str = "mine") -> EntryPoint:
 
 def test_a_package_that_cannot_be_imported_is_named_with_its_error() -> None:
     registry = Registry(entry_points=[point("no_such_module_anywhere:FACTORY")])
-    with pytest.raises(RegistryError, match="no_such_module_anywhere.*ModuleNotFoundError"):
+    with pytest.raises(RegistryError, match=r"no_such_module_anywhere.*ModuleNotFoundError"):
         registry.lookup(Kind.EXPORTER, "mine")
 
 
