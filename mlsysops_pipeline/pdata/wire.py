@@ -1,0 +1,109 @@
+"""Protobuf's wire format, as far as it is read and written without a message class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from mlsysops_pipeline.errors import MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_VARINT, _FIXED64, _LENGTH, _GROUP, _GROUP_END, _FIXED32 = range(6)
+
+_VARINT_BYTES_MAX = 10
+_NESTING_MAX = 100
+"""Levels of groups that are followed, as in protobuf itself."""
+
+
+class Field(NamedTuple):
+    """Where one field lies. ``start:end`` is all of it, ``content:end`` what follows its length."""
+
+    number: int
+    start: int
+    content: int
+    end: int
+
+
+def fields(wire: bytes, start: int, end: int) -> Iterator[Field]:
+    """The fields of a message that lies at ``start:end``, nested ones closed.
+
+    ``content`` equals ``end`` for fields without a length (numbers, groups). Reads as it goes:
+    raises `MalformedError` where the first broken field is reached.
+    """
+    at = start
+    while at < end:
+        first = at
+        try:
+            tag = wire[at]
+            at += 1
+            if tag >= 0x80:
+                tag, at = _varint(wire, first)
+            if tag & 7 == _LENGTH:
+                length = wire[at]
+                at += 1
+                if length >= 0x80:
+                    length, at = _varint(wire, at - 1)
+                content = at
+                at += length
+            else:
+                content = at = _skip(wire, tag, at)
+        except IndexError:
+            at = content = end + 1
+        if at > end:
+            raise MalformedError("a field ends after the message that holds it")
+        yield Field(tag >> 3, first, content, at)
+
+
+def length_delimited(number: int, content: bytes) -> bytes:
+    """A field that holds a serialized message."""
+    return varint(number << 3 | _LENGTH) + varint(len(content)) + content
+
+
+def varint(value: int) -> bytes:
+    """A number as protobuf writes tags and lengths."""
+    if value < 0x80:
+        return value.to_bytes()
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _varint(wire: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at ``at``, and where the next byte is. May raise `IndexError`."""
+    value = shift = 0
+    for index in range(at, at + _VARINT_BYTES_MAX):
+        byte = wire[index]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, index + 1
+        shift += 7
+    raise MalformedError("a number is longer than ten bytes")
+
+
+def _skip(wire: bytes, tag: int, at: int) -> int:
+    """Where a field ends that has no length and whose tag ends at ``at``. A group may nest."""
+    groups: list[int] = []
+    while True:
+        kind = tag & 7
+        if kind == _VARINT:
+            _, at = _varint(wire, at)
+        elif kind == _FIXED64:
+            at += 8
+        elif kind == _FIXED32:
+            at += 4
+        elif kind == _LENGTH:
+            length, at = _varint(wire, at)
+            at += length
+        elif kind == _GROUP:
+            groups.append(tag >> 3)
+            if len(groups) > _NESTING_MAX:
+                raise MalformedError("groups nest too deep")
+        elif kind != _GROUP_END or not groups or groups.pop() != tag >> 3:
+            raise MalformedError("a field of no known type")
+        if not groups:
+            return at
+        tag, at = _varint(wire, at)
