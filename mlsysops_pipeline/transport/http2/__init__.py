@@ -7,6 +7,7 @@
 ``connection``  one HTTP/2 connection: bytes in, events and bytes out.
 ``grpc``        unary calls on a connection, server side.
 ``server``      sockets, tasks and timers around ``grpc``.
+``client``      unary calls on a connection, client side; `transport.grpc_client` is around it.
 
 Everything but ``server`` is plain computation: no socket, no asyncio, no clock. Time is an
 argument, so that tests feed a connection byte by byte and turn the clock by hand.

@@ -116,7 +116,7 @@ class Connection:
             events.append(ConnectionEnded(fault.code, fault.message))
         return events
 
-    def take(self) -> list[bytes]:
+    def take(self) -> list[Chunk]:
         """What is to be written to the socket, in order. It is the caller's from now on."""
         taken = self.outbound.frames
         if taken:
@@ -500,11 +500,12 @@ class Connection:
         except ConnectionFault as fault:
             self.end(fault.code, fault.message)
 
-    def reset(self, stream: Stream, code: ErrorCode) -> None:
-        """End a stream before its time. No event follows."""
+    def reset(self, stream: Stream, code: ErrorCode | None) -> None:
+        """End a stream before its time. No event follows. ``None``: the peer knows already."""
         if not stream.is_open:
             return
-        self.outbound.frames.append(frames.reset_frame(stream.id, code))
+        if code is not None:
+            self.outbound.frames.append(frames.reset_frame(stream.id, code))
         self._close(stream)
         if not stream.remote_ended:
             self._table.discard(stream.id)
@@ -518,9 +519,7 @@ class Connection:
 
         RFC 9113, section 6.8: a second GOAWAY, by `refuse_streams`, follows a round trip later.
         """
-        self.outbound.frames.append(
-            frames.goaway_frame(frames.STREAM_ID_MAX, ErrorCode.NO_ERROR, b"")
-        )
+        self.outbound.frames.append(frames.goaway_frame(frames.STREAM_ID_MAX, ErrorCode.NO_ERROR))
 
     def refuse_streams(self, code: ErrorCode = ErrorCode.NO_ERROR, debug: str = "") -> None:
         """Take no new streams from now on; those that are open go on."""

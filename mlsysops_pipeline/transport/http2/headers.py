@@ -36,6 +36,7 @@ from mlsysops_pipeline.transport.http2.limits import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mlsysops_pipeline.transport.http2.answers import AnswerFields
     from mlsysops_pipeline.transport.http2.fields import RequestHead
 
 Field: TypeAlias = "tuple[bytes, bytes]"
@@ -61,9 +62,10 @@ class FieldBlock:
 
     ``list_bytes`` is the size by RFC 9113, section 6.5.2. ``head`` is for whoever interprets the
     fields, and lives as long as the block is remembered. ``volatile``: the fields that it left out.
+    ``answer``: the same for whoever interprets the fields of an answer.
     """
 
-    __slots__ = ("fields", "head", "list_bytes", "volatile")
+    __slots__ = ("answer", "fields", "head", "list_bytes", "volatile")
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
@@ -72,6 +74,7 @@ class FieldBlock:
         )
         self.head: RequestHead | None = None
         self.volatile: Fields = ()
+        self.answer: AnswerFields | None = None
 
 
 class HeaderDecoder:

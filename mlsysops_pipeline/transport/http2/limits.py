@@ -46,6 +46,11 @@ CONTROL_FRAME_BYTES_MAX: Final = 32 << 10
 UNSENT_BYTES_MAX: Final = 8 << 20
 """Answers that wait for the peer's window, on one connection."""
 
+REQUESTS_UNSENT_BYTES_MAX: Final = (2 << 30) - 1
+"""Requests that wait for a server's window, on one connection. They are views of payloads that
+somebody holds and has accounted for anyway, so this only has to be finite.
+"""
+
 DISCARDED_STREAMS_MAX: Final = 2_000
 """Streams that we ended first, whose late frames are still expected and thrown away."""
 

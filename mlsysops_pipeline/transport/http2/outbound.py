@@ -8,7 +8,7 @@ are encoded, so what waits is kept as fields and encoded when it goes out.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.transport.http2.frames import (
     DATA,
@@ -31,13 +31,16 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.transport.http2.headers import Fields, HeaderEncoder
     from mlsysops_pipeline.transport.http2.streams import Chunk, Stream
 
+_COPIED_BYTES_MAX: Final = 8_192
+"""A message up to this is copied behind its frame header: cheaper than one more buffer to write."""
+
 
 class Outbound:
     """What one side of a connection sends.
 
     ``frames``: what is to be written next. ``window``: bytes of DATA that the peer takes on all
     streams together. ``sent_frames``: DATA frames so far. ``unsent_bytes``: what waits in
-    outboxes.
+    outboxes, and ``unsent_bytes_max`` how much may.
     """
 
     __slots__ = (
@@ -48,12 +51,14 @@ class Outbound:
         "initial_window",
         "sent_frames",
         "unsent_bytes",
+        "unsent_bytes_max",
         "window",
     )
 
-    def __init__(self, encoder: HeaderEncoder) -> None:
+    def __init__(self, encoder: HeaderEncoder, unsent_bytes_max: int = UNSENT_BYTES_MAX) -> None:
         self.encoder = encoder
-        self.frames: list[bytes] = []
+        self.unsent_bytes_max = unsent_bytes_max
+        self.frames: list[Chunk] = []
         self.window = DEFAULT_WINDOW_BYTES
         self.initial_window = DEFAULT_WINDOW_BYTES
         self.frame_bytes_max = DEFAULT_FRAME_BYTES
@@ -96,6 +101,46 @@ class Outbound:
         self.sent_frames += 1
         return True
 
+    def send_request(self, stream: Stream, head: Fields, prefix: bytes, message: bytes) -> bool:
+        """Write a complete request, if windows allow it; else do nothing.
+
+        ``prefix`` and ``message`` follow each other. A large message is not copied: what is
+        written are views of it.
+        """
+        size = len(prefix) + len(message)
+        if size > stream.send_window or size > self.window:
+            return False
+        stream_id = stream.id
+        frame_max = self.frame_bytes_max
+        begin = header_frames(stream_id, self.encoder.encode(head), 0, frame_max)
+        stream.send_window -= size
+        self.window -= size
+        pack = HEADER.pack
+        if size <= frame_max:
+            self.sent_frames += 1
+            begin += pack(size >> 16, size & 0xFFFF, DATA, END_STREAM, stream_id) + prefix
+            if size <= _COPIED_BYTES_MAX:
+                self.frames.append(begin + message)
+            else:
+                self.frames += (begin, message)
+            return True
+        begin += pack(frame_max >> 16, frame_max & 0xFFFF, DATA, 0, stream_id) + prefix
+        position = frame_max - len(prefix)
+        view = memoryview(message)
+        frames = self.frames
+        frames += (begin, view[:position])
+        end = len(message)
+        while position < end:
+            left = min(end - position, frame_max)
+            flags = END_STREAM if position + left == end else 0
+            frames += (
+                pack(left >> 16, left & 0xFFFF, DATA, flags, stream_id),
+                view[position : position + left],
+            )
+            position += left
+        self.sent_frames += (size + frame_max - 1) // frame_max
+        return True
+
     def put(self, stream: Stream, fields: Fields | None, data: Chunk, *, ended: bool) -> bool:
         """Queue fields or data, and write what goes. Returns whether the stream's end went out.
 
@@ -107,10 +152,10 @@ class Outbound:
         outbox.append((fields, data, ended))
         self.unsent_bytes += len(data)
         done = self._flush(stream)
-        if self.unsent_bytes > UNSENT_BYTES_MAX:
+        if self.unsent_bytes > self.unsent_bytes_max:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM,
-                f"{self.unsent_bytes} bytes of answers wait for a peer that does not read",
+                f"{self.unsent_bytes} bytes wait for a peer that does not read",
             )
         return done
 
@@ -137,7 +182,7 @@ class Outbound:
                 frame_header(size, DATA, END_STREAM if ended and is_last else 0, stream.id)
             )
             view = memoryview(data)
-            frames.append(bytes(view[:size]))
+            frames.append(view[:size])
             stream.send_window -= size
             self.window -= size
             self.unsent_bytes -= size

@@ -1,0 +1,163 @@
+"""Finding a peer and opening a socket to it: names, several addresses, unix sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import random
+import socket
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlsysops_pipeline.clock import Clock
+    from mlsysops_pipeline.tasks import Tasks
+
+ATTEMPT_DELAY_S: Final = 0.25
+"""How long one address has before the next one is tried beside it (RFC 8305, section 5)."""
+
+ADDRESSES_MAX: Final = 64
+"""Addresses of one name that are considered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A peer: a host and a port, or the path of a unix socket (then the others are empty)."""
+
+    host: str
+    port: int
+    unix_path: str = ""
+
+    def __str__(self) -> str:
+        if self.unix_path:
+            return f"unix://{self.unix_path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One place where the peer may be: arguments of `socket.socket` and ``connect``."""
+
+    family: int
+    address: Any
+
+
+async def resolve(target: Target, *, shuffled: bool) -> list[Address]:
+    """Where ``target`` is, families in turn as RFC 8305 wants. Raises `OSError`.
+
+    ``shuffled``: in random order within a family, so that many clients spread over the servers
+    behind one name.
+    """
+    if target.unix_path:
+        return [Address(socket.AF_UNIX, target.unix_path)]
+    try:
+        version = ipaddress.ip_address(target.host).version
+    except ValueError:
+        pass
+    else:
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        return [Address(family, (target.host, target.port))]
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(
+        target.host, target.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+    )
+    by_family: dict[int, list[Address | None]] = {}
+    for family, _, _, _, address in found:
+        by_family.setdefault(family, []).append(Address(family, address))
+    for addresses in by_family.values():
+        if shuffled:
+            random.shuffle(addresses)
+    turns = chain.from_iterable(zip_longest(*by_family.values()))
+    ordered = list(dict.fromkeys(address for address in turns if address is not None))
+    if not ordered:
+        raise OSError(f"{target.host} has no address")
+    return ordered[:ADDRESSES_MAX]
+
+
+async def open_socket(addresses: Sequence[Address], clock: Clock, tasks: Tasks) -> socket.socket:
+    """A connected socket to the first of ``addresses`` that answers. Raises `OSError`.
+
+    They are tried in order, the next one when the last failed or took too long; that one goes on
+    meanwhile, and whoever is first wins. The caller limits how long all of it may take.
+    """
+    if len(addresses) == 1:
+        return await _connect(addresses[0])
+    attempts: set[asyncio.Task[socket.socket | OSError]] = set()
+    errors: list[str] = []
+    waiting = list(reversed(addresses))
+    try:
+        while waiting or attempts:
+            if waiting:
+                attempts.add(tasks.spawn("connect", _attempt(waiting.pop())))
+            await _first_or_pause(attempts, clock, tasks, is_last=not waiting)
+            for attempt in [attempt for attempt in attempts if attempt.done()]:
+                attempts.discard(attempt)
+                result = attempt.result()
+                if isinstance(result, socket.socket):
+                    return result
+                errors.append(str(result))
+    finally:
+        for attempt in attempts:
+            attempt.cancel()
+            attempt.add_done_callback(_discard)
+    raise OSError("; ".join(dict.fromkeys(errors)))
+
+
+async def _first_or_pause(
+    attempts: set[asyncio.Task[socket.socket | OSError]],
+    clock: Clock,
+    tasks: Tasks,
+    *,
+    is_last: bool,
+) -> None:
+    """Return when an attempt has ended or, unless it is the last one, it is time for the next."""
+    if is_last:
+        await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
+        return
+    pause = tasks.spawn("connect-next", clock.sleep(ATTEMPT_DELAY_S))
+    try:
+        await asyncio.wait({*attempts, pause}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        pause.cancel()
+
+
+async def _attempt(address: Address) -> socket.socket | OSError:
+    """Like `_connect`, but a failure is a result: it is one of several addresses."""
+    try:
+        return await _connect(address)
+    except OSError as error:
+        return error
+
+
+async def _connect(address: Address) -> socket.socket:
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)  # noqa: FBT003  the library's signature
+        if address.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(sock, address.address)
+    except OSError as error:
+        sock.close()
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, f"{reason} ({_shown(address)})") from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _discard(attempt: asyncio.Task[Any]) -> None:
+    """Close what was opened by an attempt that came too late."""
+    if not attempt.cancelled() and isinstance(attempt.result(), socket.socket):
+        attempt.result().close()
+
+
+def _shown(address: Address) -> str:
+    if isinstance(address.address, tuple):
+        host, port = address.address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(address.address)

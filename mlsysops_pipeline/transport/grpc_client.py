@@ -1,0 +1,357 @@
+"""The native gRPC client: sockets, connecting and waiting around `ClientConnection`.
+
+Unary calls only, which is all that OTLP needs. A channel connects when the first call is made and
+again after a pause that grows (with jitter) while the peer cannot be reached; meanwhile calls fail
+at once, because whoever sends has a queue and a retry of his own. All calls share one connection;
+another one is opened only when the peer takes no more calls on it.
+
+What the peer certainly did not look at (refused streams, those above a GOAWAY's last one) is sent
+again by the channel itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import ssl
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from mlsysops_pipeline.errors import Code
+from mlsysops_pipeline.transport.dialing import open_socket, resolve
+from mlsysops_pipeline.transport.grpc_link import CLOSE_TIMEOUT_S, GrpcLink
+from mlsysops_pipeline.transport.http2.answers import Outcome
+from mlsysops_pipeline.transport.http2.client import ClientCall, ClientTimes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from mlsysops_pipeline.clock import Clock, Timer
+    from mlsysops_pipeline.tasks import Tasks
+    from mlsysops_pipeline.transport.dialing import Target
+    from mlsysops_pipeline.transport.http2.headers import Field, Fields
+
+CONNECT_TIMEOUT_S: Final = 20.0
+"""For finding the peer's addresses, connecting, TLS and the first SETTINGS, together."""
+
+BACKOFF_FIRST_S: Final = 1.0
+BACKOFF_FACTOR: Final = 1.6
+BACKOFF_MAX_S: Final = 15.0
+BACKOFF_JITTER: Final = 0.2
+"""Between attempts to connect: as gRPC's, but a peer that returns is found sooner."""
+
+CONNECTIONS_MAX: Final = 4
+CALLS_WAITING_MAX: Final = 10_000
+"""Calls that wait for a connection or for room on one; above it they fail at once."""
+
+_RESENDS_MAX: Final = 4
+_FAILURES_MAX: Final = 100
+_PING_AFTER_MAX_S: Final = 7_200.0
+
+
+class ContextSource(Protocol):
+    """Where the TLS context of the next connection comes from."""
+
+    def current(self) -> ssl.SSLContext:
+        """The context to use now."""
+
+
+class GrpcChannel:
+    """A peer, as seen by those who call it.
+
+    ``tls``: ``None`` for plain text; ``server_name``: what its certificate must say, instead of
+    the host. ``pinned``: fields that most calls have. ``waits_for_ready``: calls wait for a peer
+    that cannot be reached until their deadline, instead of failing at once. ``is_shuffled``: of
+    several addresses a random one is used, not the first.
+
+    ``on_state(is_up, message)`` is called when the peer is reached, and when it is not: once for
+    each change. ``waiting``: calls for which there is no room yet.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        clock: Clock,
+        tasks: Tasks,
+        tls: ContextSource | None = None,
+        server_name: str = "",
+        times: ClientTimes | None = None,
+        pinned: Iterable[Field] = (),
+        waits_for_ready: bool = False,
+        is_shuffled: bool = True,
+        on_state: Callable[[bool, str], None] | None = None,
+    ) -> None:
+        self.target = target
+        self.clock = clock
+        self.times = times or ClientTimes()
+        self.pinned = tuple(pinned)
+        self._tasks = tasks
+        self._tls = tls
+        self._server_name = server_name or target.host
+        self._waits_for_ready = waits_for_ready
+        self._is_shuffled = is_shuffled
+        self._on_state = on_state
+        self._is_up: bool | None = None
+        self._links: list[GrpcLink] = []
+        self._connecting: asyncio.Task[None] | None = None
+        self.waiting: deque[ClientCall] = deque()
+        self._failures = 0
+        self._retry_at_s = 0.0
+        self._retry_timer: Timer | None = None
+        self._last_error = ""
+        self._is_closed = False
+
+    async def call(
+        self, fields: Fields, message: bytes, timeout_s: float, *, is_compressed: bool = False
+    ) -> Outcome:
+        """Make one call: ``fields`` is the whole head of the request (see `request_fields`).
+
+        ``message``: already compressed if ``is_compressed``. Returns however the call ends;
+        cancelling the caller resets the call. ``timeout_s``: infinity is for ever.
+        """
+        call = ClientCall(
+            fields, message, self.clock.monotonic() + timeout_s, is_compressed=is_compressed
+        )
+        for _ in range(_RESENDS_MAX):
+            outcome = await self._attempt(call)
+            if not outcome.is_unprocessed:
+                return outcome
+            call = ClientCall(fields, message, call.deadline_s, is_compressed=is_compressed)
+        return outcome
+
+    async def _attempt(self, call: ClientCall) -> Outcome:
+        call.waiter = asyncio.get_running_loop().create_future()
+        timer = None
+        if not self._begin(call):
+            refusal = self._refusal()
+            if refusal is not None:
+                return refusal
+            self.waiting.append(call)
+            self._connect_if_needed()
+            if call.deadline_s != math.inf:
+                delay_s = max(call.deadline_s - self.clock.monotonic(), 0.0)
+                timer = self.clock.call_later(delay_s, lambda: self._expire(call))
+        try:
+            return cast(Outcome, await call.waiter)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if call.outcome is None:
+                self._forget(call)
+
+    def _begin(self, call: ClientCall) -> bool:
+        """Send the call on the first connection that has room."""
+        return any(link.begin(call) for link in self._links)
+
+    def _refusal(self) -> Outcome | None:
+        """Why a call cannot even wait."""
+        if self._is_closed:
+            return Outcome(Code.UNAVAILABLE, "this exporter is shutting down")
+        if len(self.waiting) >= CALLS_WAITING_MAX:
+            return Outcome(Code.UNAVAILABLE, "too many calls wait for the peer")
+        if self._waits_for_ready or self._links or self._connecting is not None:
+            return None
+        if self._last_error and self.clock.monotonic() < self._retry_at_s:
+            return Outcome(Code.UNAVAILABLE, self._last_error)
+        return None
+
+    def _expire(self, call: ClientCall) -> None:
+        """The deadline of a call that may still be waiting here."""
+        if call.stream is not None or call.waiter.done():
+            return
+        self.waiting.remove(call)
+        state = self._last_error or f"no connection to {self.target} yet"
+        _settle(call, Outcome(Code.DEADLINE_EXCEEDED, f"the deadline has passed: {state}"))
+
+    def _forget(self, call: ClientCall) -> None:
+        """Its caller was cancelled."""
+        if call.stream is None:
+            if call in self.waiting:
+                self.waiting.remove(call)
+            return
+        for link in self._links:
+            if link.cancel(call):
+                return
+
+    # For links.
+
+    def pump(self) -> None:
+        """There may be room: begin calls that wait."""
+        waiting = self.waiting
+        while waiting:
+            if not self._begin(waiting[0]):
+                self._connect_if_needed()
+                return
+            waiting.popleft()
+
+    def on_answers(self, calls: Iterable[ClientCall]) -> None:
+        """The peer answered: connecting to it makes sense."""
+        if self._failures:
+            self._failures = 0
+            self._retry_at_s = 0.0
+        self.settle(calls)
+
+    @staticmethod
+    def settle(calls: Iterable[ClientCall]) -> None:
+        """Tell those who wait that their calls are over."""
+        for call in calls:
+            if call.outcome is not None:
+                _settle(call, call.outcome)
+
+    def remove(self, link: GrpcLink, message: str) -> None:
+        """A connection is over."""
+        if link not in self._links:
+            return
+        self._links.remove(link)
+        if link.grpc.was_called_calm:
+            self._ping_less()
+        # That a connection ends is no news: proxies end idle ones. Only who cannot connect again
+        # is down. But one that ended before it was of any use counts as a failure to connect.
+        if not link.grpc.connection.completed_streams:
+            self._pause(f"{self.target}: {message or 'the peer ended the connection'}")
+        if self.waiting:
+            self._connect_if_needed()
+
+    def _ping_less(self) -> None:
+        """The peer sent us away for pinging too often (gRPC proposal A8)."""
+        after_s = min(self.times.ping_after_s * 2, _PING_AFTER_MAX_S)
+        self.times = replace(self.times, ping_after_s=after_s)
+
+    def _report(self, *, is_up: bool, message: str) -> None:
+        if is_up is not self._is_up:
+            self._is_up = is_up
+            if self._on_state is not None:
+                self._on_state(is_up, message)
+
+    # Connecting.
+
+    def _connect_if_needed(self) -> None:
+        """Open a connection if that would help and is not being done already."""
+        if self._is_closed or self._connecting is not None or self._retry_timer is not None:
+            return
+        usable = [link for link in self._links if not link.grpc.is_draining]
+        if len(usable) >= CONNECTIONS_MAX or any(link.is_paused for link in usable):
+            return
+        delay_s = self._retry_at_s - self.clock.monotonic()
+        if delay_s > 0:
+            if not usable:
+                self._retry_timer = self.clock.call_later(delay_s, self._on_retry_timer)
+            return
+        self._connecting = self._tasks.spawn("connect", self._connect())
+
+    def _on_retry_timer(self) -> None:
+        self._retry_timer = None
+        if self.waiting:
+            self._connect_if_needed()
+
+    async def _connect(self) -> None:
+        """Make one attempt, whatever its result."""
+        attempt = self._tasks.spawn("open", self._open())
+        timer = self.clock.call_later(CONNECT_TIMEOUT_S, lambda: _cancel(attempt))
+        error = "an internal error"
+        try:
+            await asyncio.wait({attempt})
+            if attempt.cancelled():
+                error = f"no connection within {CONNECT_TIMEOUT_S:g} s"
+            else:
+                error = attempt.result()
+        finally:
+            timer.cancel()
+            attempt.cancel()
+            self._connecting = None
+            self._take_result(error)
+
+    def _take_result(self, error: str) -> None:
+        if self._is_closed:
+            return
+        if not error:
+            self._report(is_up=True, message=f"connected to {self.target}")
+            self.pump()
+            return
+        self._pause(f"cannot connect to {self.target}: {error}")
+        if self._links:
+            return  # those that wait go on waiting for the connections that there are
+        self._report(is_up=False, message=self._last_error)
+        if self._waits_for_ready:
+            self._connect_if_needed()
+            return
+        waiting, self.waiting = self.waiting, deque()
+        for call in waiting:
+            _settle(call, Outcome(Code.UNAVAILABLE, self._last_error))
+
+    def _pause(self, error: str) -> None:
+        """Try again after a while, a longer one each time (OH-10, gRPC connection backoff)."""
+        pause_s = min(BACKOFF_FIRST_S * BACKOFF_FACTOR**self._failures, BACKOFF_MAX_S)
+        pause_s *= random.uniform(1 - BACKOFF_JITTER, 1 + BACKOFF_JITTER)  # noqa: S311  spreads load
+        self._failures = min(self._failures + 1, _FAILURES_MAX)
+        self._retry_at_s = self.clock.monotonic() + pause_s
+        self._last_error = error
+
+    async def _open(self) -> str:
+        """Connect and wait until the peer has spoken HTTP/2; says what went wrong, if anything."""
+        loop = asyncio.get_running_loop()
+        link = GrpcLink(self)
+        try:
+            addresses = await resolve(self.target, shuffled=self._is_shuffled)
+            sock = await open_socket(addresses, self.clock, self._tasks)
+            options: dict[str, Any] = {}
+            if self._tls is not None:
+                options = {"ssl": self._tls.current(), "server_hostname": self._server_name}
+            make = loop.create_unix_connection if self.target.unix_path else loop.create_connection
+            await make(lambda: link, sock=sock, **options)
+            await link.opened
+        except asyncio.CancelledError:
+            link.abort()
+            raise
+        except ssl.SSLCertVerificationError as error:
+            return f"its certificate is not accepted: {error.verify_message}"
+        except ssl.SSLError as error:
+            return f"TLS failed: {error.reason or error}"
+        except (OSError, UnicodeError) as error:
+            # An odd host name fails in the codec for international ones.
+            return str(error.strerror or error) if isinstance(error, OSError) else str(error)
+        if link.ended.done() or link.grpc.is_draining:
+            return link.problem or "the peer ended the connection"
+        self._links.append(link)
+        return ""
+
+    async def close(self) -> None:
+        """Fail what waits, say goodbye and close. Calls that are under way are given up."""
+        self._is_closed = True
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
+        if self._connecting is not None:
+            self._connecting.cancel()
+        waiting, self.waiting = self.waiting, deque()
+        for call in waiting:
+            _settle(call, Outcome(Code.UNAVAILABLE, "this exporter is shutting down"))
+        links = list(self._links)
+        for link in links:
+            link.close()
+        ended = [link.ended for link in links if not link.ended.done()]
+        if ended:
+            timers = [self.clock.call_later(CLOSE_TIMEOUT_S, link.abort) for link in links]
+            await asyncio.wait(ended)
+            for timer in timers:
+                timer.cancel()
+
+    def __repr__(self) -> str:
+        state = "up" if self._is_up else "down"
+        return (
+            f"<GrpcChannel {self.target} {state} connections={len(self._links)}"
+            f" waiting={len(self.waiting)} failures={self._failures}>"
+        )
+
+
+def _settle(call: ClientCall, outcome: Outcome) -> None:
+    call.outcome = outcome
+    if not call.waiter.done():
+        call.waiter.set_result(outcome)
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
