@@ -1,0 +1,274 @@
+"""Nodes to configuration models: every problem at once, each with its place.
+
+`convert` reads single values, this module reads models: which keys there are, which are missing,
+what pydantic's constraints and the model's own `check` say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+from pydantic import AliasChoices, BaseModel, ValidationError
+
+from mlsysops_pipeline.config.constraints import explained
+from mlsysops_pipeline.config.convert import BAD, DEFAULT, Reference, convert
+from mlsysops_pipeline.config.nodes import Node, NotConfigurationError, from_plain
+from mlsysops_pipeline.config.problems import (
+    Path,
+    Position,
+    Problem,
+    Severity,
+    error,
+    has_errors,
+    in_file_order,
+    warning,
+)
+from mlsysops_pipeline.config.schema import ComponentConfig, OptionalSection, WhenWritten
+from mlsysops_pipeline.config.wording import did_you_mean, empty_variable, shown
+from mlsysops_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One key of a model. ``names``: its spellings, the proper one first."""
+
+    name: str
+    names: tuple[str, ...]
+    annotation: Any
+    metadata: tuple[Any, ...]
+    required: bool
+    default: Any
+
+    @property
+    def key(self) -> str:
+        """The key as it is written in files."""
+        return self.names[0]
+
+    @property
+    def is_section(self) -> bool:
+        """Whether it can be switched off by ``enabled: false``."""
+        return any(isinstance(mark, OptionalSection) for mark in self.metadata)
+
+
+@cache
+def fields_of(model: type[BaseModel]) -> tuple[Field, ...]:
+    """The keys of a model, in the order in which they are declared."""
+    return tuple(_field(name, info) for name, info in model.model_fields.items())
+
+
+def _field(name: str, info: FieldInfo) -> Field:
+    names: tuple[str, ...] = (info.alias or name,)
+    if isinstance(info.validation_alias, AliasChoices):
+        names = tuple(c for c in info.validation_alias.choices if isinstance(c, str))
+    elif isinstance(info.validation_alias, str):
+        names = (info.validation_alias,)
+    default = None if info.is_required() else info.get_default(call_default_factory=True)
+    metadata = tuple(info.metadata)
+    return Field(name, names, info.annotation, metadata, info.is_required(), default)
+
+
+class Decoder:
+    """Reads models from nodes. What is wrong is collected in ``problems``."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.references: list[Reference] = []
+
+    def error(self, position: Position, path: Path, message: str, suggestion: str = "") -> None:
+        """Note something that prevents running."""
+        self.problems.append(error(position, path, message, suggestion))
+
+    def warning(self, position: Position, path: Path, message: str, suggestion: str = "") -> None:
+        """Note something that does not prevent running."""
+        self.problems.append(warning(position, path, message, suggestion))
+
+    def value(self, annotation: Any, node: Node, path: Path) -> Any:
+        """A value of any annotation, or `BAD` and a problem."""
+        return convert(self, annotation, (), node, path)
+
+    def model(self, model: type[Model], node: Node, path: Path) -> Model | None:
+        """A model from a map (or nothing: all defaults), or ``None`` and problems."""
+        if node.value is None:
+            node = Node({}, node.position, key=node.key)
+        if not isinstance(node.value, dict):
+            self.error(node.position, path, f"expected a map of keys and values, got {shown(node)}")
+            return None
+        values: dict[str, Any] = {}
+        failed: set[str] = set()
+        known: dict[str, Field] = {name: f for f in fields_of(model) for name in f.names}
+        for key, child in node.value.items():
+            field = known.get(key)
+            if field is None:
+                if model.model_config.get("extra") == "allow":
+                    values[key] = child.plain()
+                else:
+                    self._unknown(key, child, path, known)
+                    failed.add("")
+                continue
+            value = self._field_value(field, child, (*path, key))
+            if value is BAD:
+                failed.add(field.key)
+            elif value is not DEFAULT:
+                values[field.key] = value
+        return self._built(model, node, path, values, failed)
+
+    def _unknown(self, key: str, child: Node, path: Path, known: dict[str, Field]) -> None:
+        # Only keys that do something are worth proposing.
+        useful = [f.key for f in known.values() if not any(map(_is_written_mark, f.metadata))]
+        suggestion = did_you_mean(key, useful) if useful else "it has no keys"
+        self.error(child.at, (*path, key), "unknown key", suggestion)
+
+    def _field_value(self, field: Field, node: Node, path: Path) -> Any:
+        metadata = field.metadata
+        if field.is_section:
+            value = self._section(field, node, path)
+        else:
+            value = convert(self, field.annotation, metadata, node, path, default=field.default)
+        if value is BAD:
+            return BAD
+        for mark in metadata:
+            if isinstance(mark, WhenWritten):
+                effective = field.default if value is DEFAULT else value
+                if effective != mark.unless:
+                    self.problems.append(Problem(mark.severity, node.at, path, mark.message))
+        return value
+
+    def _section(self, field: Field, node: Node, path: Path) -> Any:
+        """A section that can be off: the model, ``None`` when off, or `BAD`."""
+        inner = section_model(field)
+        if inner is None:
+            return convert(self, field.annotation, field.metadata, node, path)
+        children = node.value
+        if isinstance(children, dict) and "enabled" in children:
+            switch = children["enabled"]
+            value = convert(self, bool, (), switch, (*path, "enabled"))
+            if value is not True:
+                return BAD if value is BAD else None
+            if "enabled" not in inner.model_fields:
+                rest = {key: child for key, child in children.items() if key != "enabled"}
+                node = Node(rest, node.position, key=node.key)
+        elif children is None and node.empty:
+            self.error(node.position, path, empty_variable(node))
+            return BAD
+        return self._nested(inner, node, path)
+
+    def _nested(self, model: type[BaseModel], node: Node, path: Path) -> Any:
+        value = self.model(model, node, path)
+        return BAD if value is None else value
+
+    def _built(
+        self,
+        model: type[Model],
+        node: Node,
+        path: Path,
+        values: dict[str, Any],
+        failed: set[str],
+    ) -> Model | None:
+        """The instance, after pydantic's constraints and the model's own rules."""
+        try:
+            instance = model.model_validate(values)
+        except ValidationError as failure:
+            for detail in failure.errors(include_url=False):
+                place = detail["loc"]
+                if place and str(place[0]) in failed:
+                    continue
+                found, steps = node.find(place)
+                missing = detail["type"] == "missing"
+                message = explained(model, detail, found)
+                where = (*path, *place) if missing else (*path, *place[:steps])
+                self.error(found.at if missing else found.position, where, message)
+            return None
+        except Exception as failure:  # noqa: BLE001  a validator of foreign code
+            self.error(node.at, path, f"{type(failure).__name__}: {failure}")
+            return None
+        if failed:
+            return None
+        return instance if self._checked(instance, node, path) else None
+
+    def _checked(self, instance: BaseModel, node: Node, path: Path) -> bool:
+        if not isinstance(instance, ComponentConfig):
+            return True
+        try:
+            findings = list(instance.check())
+        except Exception as failure:  # noqa: BLE001  a check of foreign code
+            self.error(node.at, path, f"its check failed: {type(failure).__name__}: {failure}")
+            return False
+        good = True
+        for finding in findings:
+            found, steps = node.find(finding.path)
+            complete = steps == len(finding.path)
+            position = found.position if complete and finding.path else found.at
+            self.problems.append(
+                Problem(
+                    finding.severity,
+                    position,
+                    (*path, *finding.path),
+                    finding.message,
+                    finding.suggestion,
+                )
+            )
+            good = good and finding.severity is not Severity.ERROR
+        return good
+
+
+def _is_written_mark(mark: Any) -> bool:
+    return isinstance(mark, WhenWritten)
+
+
+def section_model(field: Field) -> type[BaseModel] | None:
+    """The model inside a `Section`; ``None`` if the annotation is another."""
+    for choice in get_args(field.annotation):
+        if isinstance(choice, type) and issubclass(choice, BaseModel):
+            return choice
+    return None
+
+
+def models_in(instance: BaseModel, path: Path = ()) -> Iterator[tuple[Path, ComponentConfig]]:
+    """The model and every one inside it, each with its path."""
+    if isinstance(instance, ComponentConfig):
+        yield path, instance
+    for field in fields_of(type(instance)):
+        yield from _models_in_value(getattr(instance, field.name), (*path, field.key))
+
+
+def _models_in_value(value: Any, path: Path) -> Iterator[tuple[Path, ComponentConfig]]:
+    if isinstance(value, BaseModel):
+        yield from models_in(value, path)
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _models_in_value(inner, (*path, index))
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _models_in_value(inner, (*path, str(key)))
+
+
+def decode(model: type[Model], node: Node, path: Path = ()) -> tuple[Model | None, list[Problem]]:
+    """A model and what was found on the way, in file order. ``None`` iff there is an error."""
+    decoder = Decoder()
+    instance = decoder.model(model, node, path)
+    problems = in_file_order(decoder.problems)
+    return (None if has_errors(problems) else instance), problems
+
+
+def parse_config(model: type[Model], value: Any = None) -> Model:
+    """A model from plain values (dicts, lists, scalars) as a file would write them.
+
+    Raises `ConfigError` with every problem. Warnings are not reported: use `decode` for them.
+    """
+    try:
+        node = from_plain(value)
+    except NotConfigurationError as failure:
+        raise ConfigError([error(Position("configuration"), (), str(failure))]) from failure
+    instance, problems = decode(model, node)
+    if instance is None:
+        raise ConfigError([p for p in problems if p.severity is Severity.ERROR])
+    return instance
