@@ -1,0 +1,243 @@
+"""An HTTP/1.1 server for requests with bodies that come whole: OTLP, health, metrics pages.
+
+Not aiohttp's, because admission has to be decided at the head, before a byte of the body is kept;
+it also takes less time (three quarters for a small request, half for 140 KB).
+
+Order of what happens to a request: limits of its head, CORS, encoding and declared size, the
+caller's ``on_head`` (which may refuse, for instance because memory is short), authentication,
+body, decompression, handler. What is refused early is answered at once and the rest of it thrown
+away. Body bytes are charged to the memory account from the head until the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, Final
+
+from mlsysops_pipeline.errors import CollectorError
+from mlsysops_pipeline.transport import http1, listen
+from mlsysops_pipeline.transport.auth import server_authenticator
+from mlsysops_pipeline.transport.compression import compress
+from mlsysops_pipeline.transport.cors import Cors
+from mlsysops_pipeline.transport.http_connection import HttpConnection
+from mlsysops_pipeline.transport.http_messages import HttpRequest, HttpResponse, plain_refusal
+from mlsysops_pipeline.transport.server_settings import address_family
+from mlsysops_pipeline.transport.tls import server_context
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Awaitable, Callable
+
+    from mlsysops_pipeline.component import Settings
+    from mlsysops_pipeline.transport.auth import ServerAuthenticator
+    from mlsysops_pipeline.transport.server_settings import HttpServerConfig
+
+__all__ = ["HttpRequest", "HttpResponse", "HttpServer"]
+
+CONNECTIONS_MAX: Final = 4_096
+_HANDSHAKE_TIMEOUT_S: Final = 10.0
+_LINGER_S: Final = 1.0
+_COMPRESSED_BYTES_MIN: Final = 1_024
+_COMPLAINT_INTERVAL_S: Final = 60.0
+_COMPLAINTS_MAX: Final = 100
+
+
+class HttpServer:
+    """Serves ``handler`` as ``config`` says.
+
+    ``handler(request)`` answers; what it raises is answered by ``on_error(request, error)``, as
+    are requests that never reach it (``request`` is ``None`` for what could not be read).
+    ``on_head(request)`` sees a request before its body is read and refuses it by raising.
+
+    `start` raises `OSError` or `ConfigError`; `shutdown` is safe before it and twice.
+    """
+
+    def __init__(
+        self,
+        config: HttpServerConfig,
+        handler: Callable[[HttpRequest], Awaitable[HttpResponse]],
+        *,
+        settings: Settings,
+        on_head: Callable[[HttpRequest], None] | None = None,
+        on_error: Callable[[HttpRequest | None, Exception], HttpResponse] = plain_refusal,
+    ) -> None:
+        self.config = config
+        self.handler = handler
+        self.on_head = on_head
+        self.on_error = on_error
+        self.clock = settings.clock
+        self.memory = settings.memory
+        self.heads = http1.Heads()
+        self.encodings = frozenset({"identity", *config.compression_algorithms})
+        self.body_bytes_max = config.body_bytes_max
+        self.authenticator: ServerAuthenticator | None = None
+        has_origins = config.cors is not None and config.cors.allowed_origins
+        self.cors = Cors(config.cors) if config.cors is not None and has_origins else None
+        self.port = 0
+        self._settings = settings
+        self._logger = settings.logger
+        self._fixed_fields = [
+            (name.lower(), value.reveal()) for name, value in config.response_headers
+        ]
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[HttpConnection] = set()
+        self._lingering: set[asyncio.Task[None]] = set()
+        self._complaints: dict[str, float] = {}
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+        self._date = ""
+        self._date_s = 0
+        self.is_stopping = False
+
+    async def start(self) -> None:
+        """Bind and listen."""
+        config = self.config
+        tls = server_context(config.tls, ("http/1.1",), self._logger) if config.tls else None
+        if config.auth is not None:
+            self.authenticator = server_authenticator(
+                self._settings.host, config.auth.authenticator
+            )
+        self._sockets = listen.bind(config.endpoint, address_family(config.transport))
+        self.port = listen.port_of(self._sockets)
+        try:
+            for sock in self._sockets:
+                self._servers.append(await self._serve(sock, tls))
+        except BaseException:
+            await self.shutdown(0.0)
+            raise
+
+    async def _serve(self, sock: socket.socket, tls: ssl.SSLContext | None) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        is_unix = not isinstance(sock.getsockname(), tuple)
+        make: Callable[..., Awaitable[asyncio.Server]] = (
+            loop.create_unix_server if is_unix else loop.create_server
+        )
+        return await make(
+            lambda: HttpConnection(self),
+            sock=sock,
+            ssl=tls,
+            backlog=listen.BACKLOG,
+            ssl_handshake_timeout=_HANDSHAKE_TIMEOUT_S if tls else None,
+        )
+
+    async def shutdown(self, grace_s: float) -> None:
+        """Take nothing new; requests under way have ``grace_s`` seconds left."""
+        self.is_stopping = True
+        sockets, self._sockets = self._sockets, []
+        servers, self._servers = self._servers, []
+        listen.remove_files(sockets)
+        for server in servers:
+            server.close()
+        listen.close(sockets)
+        for connection in list(self._connections):
+            connection.drain()
+        if self._connections:
+            await self._wait_until_empty(grace_s)
+        for connection in list(self._connections):
+            connection.abort()
+        if self._connections:
+            await self._wait_until_empty(_LINGER_S)
+        if self._lingering:
+            await asyncio.wait(self._lingering, timeout=_LINGER_S)
+
+    async def _wait_until_empty(self, limit_s: float) -> None:
+        """Return when no connection is left, or time is up."""
+        waiter = asyncio.get_running_loop().create_task(self._is_empty.wait())
+        timer = self.clock.call_later(limit_s, lambda: _cancel(waiter))
+        try:
+            await asyncio.wait({waiter})
+        finally:
+            timer.cancel()
+            waiter.cancel()
+
+    # For connections.
+
+    def add(self, connection: HttpConnection) -> bool:
+        """Whether another connection may be served."""
+        if self.is_stopping or len(self._connections) >= CONNECTIONS_MAX:
+            self.complain("connections", f"more than {CONNECTIONS_MAX} connections")
+            return False
+        self._connections.add(connection)
+        self._is_empty.clear()
+        return True
+
+    def remove(self, connection: HttpConnection) -> None:
+        """A connection is over."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._is_empty.set()
+
+    def linger(self, task: asyncio.Task[None]) -> None:
+        """Remember a handler that was stopped until it has ended."""
+        self._lingering.add(task)
+        task.add_done_callback(self._lingering.discard)
+
+    def complain(self, cause: str, message: str) -> None:
+        """Log what a peer did wrong, each cause once a minute at most."""
+        now_s = self.clock.monotonic()
+        if self._complaints.get(cause, -math.inf) + _COMPLAINT_INTERVAL_S > now_s:
+            return
+        if len(self._complaints) >= _COMPLAINTS_MAX:
+            self._complaints.clear()
+        self._complaints[cause] = now_s
+        self._logger.warning("HTTP connection ended: %s", message)
+
+    def refuse(self, request: HttpRequest | None, error: Exception) -> HttpResponse:
+        """The answer to ``error``, which is logged if it is a failure of ours."""
+        if not isinstance(error, CollectorError):
+            where = request.path if request is not None else "a request"
+            self._logger.error("%s failed: %r", where, error, exc_info=error)
+        return self.on_error(request, error)
+
+    def answer(self, request: HttpRequest | None, response: HttpResponse, *, closes: bool) -> bytes:
+        """The bytes of a response to ``request``."""
+        body = response.body
+        fields = [("date", self._now())]
+        if response.content_type:
+            fields.append(("content-type", response.content_type))
+        fields += response.headers
+        fields += self._fixed_fields
+        if (
+            request is not None
+            and self.cors is not None
+            and not self.cors.is_preflight(request.head)
+        ):
+            fields += self.cors.fields(request.head)
+        if len(body) >= _COMPRESSED_BYTES_MIN and request is not None and _takes_gzip(request):
+            body = compress("gzip", body)
+            fields += [("content-encoding", "gzip"), ("vary", "Accept-Encoding")]
+        if closes:
+            fields.append(("connection", "close"))
+        elif request is not None and request.head.is_http10:
+            fields.append(("connection", "keep-alive"))
+        has_body = request is None or request.method != "HEAD"
+        return http1.answer(response.status, fields, body, has_body=has_body)
+
+    def _now(self) -> str:
+        """The Date of an answer (RFC 9110, section 6.6.1), made once a second."""
+        now_s = self.clock.unix_ns() // 1_000_000_000
+        if now_s != self._date_s:
+            self._date_s = now_s
+            self._date = formatdate(now_s, usegmt=True)
+        return self._date
+
+    def __repr__(self) -> str:
+        return f"<HttpServer port={self.port} connections={len(self._connections)}>"
+
+
+def _takes_gzip(request: HttpRequest) -> bool:
+    """Whether Accept-Encoding allows gzip by name (OH-11)."""
+    for part in request.header("accept-encoding").split(","):
+        coding, _, parameters = part.partition(";")
+        if coding.strip().lower() == "gzip":
+            weight = parameters.replace(" ", "").lower()
+            return weight not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
