@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlsysops_pipeline.component import Consumer, Kind
+from mlsysops_pipeline.delivery.health import DeliveryHealth
 from mlsysops_pipeline.delivery.sender import Sender
 from mlsysops_pipeline.errors import Bug
 from mlsysops_pipeline.ledger import ExporterLedger, PipelineLedger
@@ -41,10 +42,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ExporterSlot:
-    """An exporter and the senders that feed it."""
+    """An exporter, the senders that feed it, and the state that these share."""
 
     component: Any
     senders: dict[Signal, Sender] = field(default_factory=dict)
+    health: DeliveryHealth = field(default_factory=DeliveryHealth)
 
 
 @dataclass(slots=True)
@@ -206,6 +208,7 @@ class GraphBuilder:
                 signal,
                 ExporterLedger(),
                 looping=id_ in self._configuration.loops,
+                health=slot.health,
             )
         return slot.senders[signal]
 

@@ -1,0 +1,326 @@
+"""Taking one payload to its destination: attempts, waits, and what is done about refusals.
+
+A payload above the limit of a request is split first (OC-10). A retryable failure is tried again
+after a wait that grows (OC-12, OG-7); a partial success never is (OC-7). When the destination
+calls a merged request bad data, every member is validated to full depth, malformed ones are
+dropped, and the rest is sent once more (design, "Validation").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from mlsysops_pipeline.delivery.attempts import Attempts
+from mlsysops_pipeline.delivery.batching import split_or_keep
+from mlsysops_pipeline.delivery.receipts import resolve
+from mlsysops_pipeline.delivery.retry import RetrySchedule
+from mlsysops_pipeline.errors import (
+    Code,
+    ConsumeError,
+    DropReason,
+    MalformedError,
+    PeerError,
+    PermanentError,
+    RetryableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlsysops_pipeline.component import Exporter, ExportResult, Settings
+    from mlsysops_pipeline.delivery.books import Books
+    from mlsysops_pipeline.delivery.causes import CauseLog
+    from mlsysops_pipeline.delivery.config import RetryConfig
+    from mlsysops_pipeline.delivery.health import DeliveryHealth
+    from mlsysops_pipeline.pdata.payload import Payload
+    from mlsysops_pipeline.pdata.signal import Signal
+
+REQUEST_BYTES_MAX = 64 * 1024 * 1024
+"""The largest request that is sent, before compression (OTLP's recommended limit)."""
+
+
+class Shipment:
+    """A payload on its way, and how many of its items are still to be accounted for.
+
+    ``parts``: the payloads that it was merged from. ``has_sender``: somebody waits for the result
+    and gets the error, with the data, instead of the data being dropped.
+    """
+
+    __slots__ = ("_books", "has_sender", "is_closed", "items_left", "parts", "payload")
+
+    def __init__(
+        self, payload: Payload, parts: Sequence[Payload], books: Books, *, has_sender: bool
+    ) -> None:
+        self.payload = payload
+        self.parts = parts
+        self.has_sender = has_sender
+        self.items_left = payload.items
+        self.is_closed = False
+        self._books = books
+
+    def sent(self, items: int) -> None:
+        """Items arrived."""
+        if not self.is_closed:
+            self.items_left -= items
+            self._books.sent(items)
+
+    def lost(self, reason: DropReason, items: int) -> None:
+        """Items will never arrive."""
+        if not self.is_closed:
+            self.items_left -= items
+            self._books.lost_in_flight(reason, items)
+
+    def returned(self, items: int) -> None:
+        """Items were given back to whoever sent them."""
+        if not self.is_closed:
+            self.items_left -= items
+            self._books.returned_from_flight(items)
+
+    def sources(self) -> list[str]:
+        """Who sent each member of the payload, if it still has the members that it came with."""
+        peers = [part.metadata.peer for part in self.parts for _ in part.wires]
+        return peers if len(peers) == len(self.payload.wires) else []
+
+    def __repr__(self) -> str:
+        return f"<Shipment {self.payload!r} items_left={self.items_left}>"
+
+
+class Courier:
+    """Delivers the shipments of one exporter and signal.
+
+    ``retry``: ``None`` for one attempt only. ``hurry`` and ``abort`` are for stopping.
+    ``last_error``: why the last loss happened.
+    """
+
+    def __init__(
+        self,
+        exporter: Exporter,
+        settings: Settings,
+        signal: Signal,
+        books: Books,
+        *,
+        causes: CauseLog,
+        health: DeliveryHealth,
+        timeout_s: float,
+        retry: RetryConfig | None,
+        has_queue: bool,
+    ) -> None:
+        self._attempts = Attempts(exporter.export, timeout_s, settings.clock)
+        self._settings = settings
+        self._clock = settings.clock
+        self._signal = signal
+        self._books = books
+        self._causes = causes
+        self._health = health
+        self._retry = retry
+        self._has_queue = has_queue
+        self._pauses: set[asyncio.Future[None]] = set()
+        self._is_hurried = False
+        self.last_error = ""
+
+    async def deliver(self, shipment: Shipment) -> None:
+        """Take a shipment to its end. What cannot be delivered is dropped, counted and logged.
+
+        If the shipment has a sender, the first error that is final is raised instead, and
+        ``items_left`` of it are still to be accounted for.
+        """
+        payload = shipment.payload
+        pieces = [payload]
+        if payload.size > REQUEST_BYTES_MAX:
+            pieces = split_or_keep(payload, bytes_max=REQUEST_BYTES_MAX)
+        for piece in pieces:
+            left_after = shipment.items_left - piece.items
+            try:
+                await self._send(piece, shipment)
+            except ConsumeError as error:
+                if shipment.has_sender:
+                    raise
+                self.lose(shipment, shipment.items_left - left_after, error)
+
+    def lose(self, shipment: Shipment, items: int, error: ConsumeError) -> None:
+        """Give up on items: counted and logged."""
+        if shipment.is_closed or not items:
+            return
+        reason = self.reason(error)
+        shipment.lost(reason, items)
+        self._books.failed(items)
+        self.last_error = error.message
+        if reason is not DropReason.SHUTDOWN:  # reported in one sum by who stops us
+            self.report("Exporting failed. Dropping data.", error, reason, items)
+
+    def report(self, what: str, error: ConsumeError, reason: DropReason, items: int) -> None:
+        """One line for a delivery that was given up, unless its cause was logged just now."""
+        hint = ""
+        if isinstance(error, RetryableError) and not self._is_hurried:
+            if self._retry is None:
+                hint = " Try enabling retry_on_failure to retry on retryable errors."
+            elif not self._has_queue:
+                hint = " Try enabling sending_queue to survive temporary failures."
+        self._causes.say(
+            (what, reason, error.code),
+            logging.ERROR,
+            f"{what}{hint} error={error.message!r} reason={reason} {self._signal}={items} items",
+            items=items,
+        )
+
+    def reason(self, error: ConsumeError) -> DropReason:
+        """How the items are counted that are given up for this error."""
+        if not isinstance(error, RetryableError) or error.reason is not DropReason.REFUSED:
+            return error.reason
+        return DropReason.SHUTDOWN if self._is_hurried else DropReason.RETRIES_EXHAUSTED
+
+    def hurry(self) -> None:
+        """From now on no failure is tried again; who waits for the next attempt makes it now."""
+        self._is_hurried = True
+        for pause in self._pauses:
+            resolve(pause)
+
+    def abort(self) -> None:
+        """End every attempt that is running."""
+        self.hurry()
+        self._attempts.abort(RetryableError("interrupted due to shutdown"))
+
+    async def _send(self, payload: Payload, shipment: Shipment) -> None:
+        """Send one request until it is accounted for, or raise why it cannot be."""
+        if payload.size > REQUEST_BYTES_MAX:
+            raise PermanentError(
+                f"a single item of {payload.size} bytes is larger than a request may be "
+                f"({REQUEST_BYTES_MAX} bytes)",
+                code=Code.RESOURCE_EXHAUSTED,
+                reason=DropReason.TOO_LARGE,
+            )
+        started = self._clock.monotonic()
+        schedule: RetrySchedule | None = None
+        was_examined = False
+        while not shipment.is_closed:
+            try:
+                result = await self._attempt(payload)
+            except RetryableError as error:
+                self._health.failed(self._settings.host, self._signal, error.message)
+                if self._retry is None or self._is_hurried:
+                    raise
+                if schedule is None:
+                    schedule = RetrySchedule(self._retry, started, random.random)
+                wait_s = schedule.next_wait_s(self._clock.monotonic(), error.retry_after_s)
+                if wait_s is None:
+                    raise
+                self._report_wait(error, wait_s)
+                await self._pause(wait_s)
+            except PermanentError as error:
+                if not error.is_bad_data:
+                    self._health.failed(self._settings.host, self._signal, error.message)
+                    raise
+                if was_examined:
+                    raise
+                was_examined = True
+                rest = await self._without_malformed(payload, shipment, error)
+                if rest is None:
+                    return
+                payload = rest
+            else:
+                self._health.succeeded(self._settings.host, self._signal)
+                self._delivered(payload, result, shipment)
+                return
+
+    async def _attempt(self, payload: Payload) -> ExportResult | None:
+        """One call of the exporter, with foreign errors translated."""
+        try:
+            return await self._attempts.run(payload)
+        except ConsumeError:
+            raise
+        except OSError as error:  # a time-out is one, too
+            text = f"{type(error).__name__}: {error}"
+            raise RetryableError(text) from error
+        except PeerError as error:
+            reason = (
+                DropReason.TOO_LARGE
+                if error.code == Code.RESOURCE_EXHAUSTED
+                else DropReason.MALFORMED
+            )
+            raise PermanentError(error.message, code=error.code, reason=reason) from error
+        except Exception as error:
+            self._causes.say(
+                ("bug", type(error)), logging.ERROR, "the exporter failed by itself", error=error
+            )
+            raise PermanentError(
+                f"exporter failed: {type(error).__name__}: {error}", reason=DropReason.EXPORT_ERROR
+            ) from error
+
+    def _delivered(self, payload: Payload, result: ExportResult | None, shipment: Shipment) -> None:
+        items = payload.items
+        rejected = 0
+        if result is not None:
+            # The number is the peer's word: it may be anything.
+            rejected = min(max(result.rejected_items, 0), items)
+            if result.message or (rejected and result.reason is DropReason.PARTLY_REJECTED):
+                self._causes.say(
+                    ("partial success", rejected > 0),
+                    logging.ERROR if rejected else logging.WARNING,
+                    f"the destination rejected {rejected} of {items} items ({self._signal}): "
+                    f"{result.message or 'it does not say why'}",
+                    items=rejected,
+                )
+            shipment.lost(result.reason, rejected)
+        shipment.sent(items - rejected)
+
+    async def _without_malformed(
+        self, payload: Payload, shipment: Shipment, error: PermanentError
+    ) -> Payload | None:
+        """Drop the malformed members of a payload; the rest, or ``None`` if there is none.
+
+        Raises ``error`` if all members are well-formed, or if the data goes back to its sender,
+        who has sent it as one.
+        """
+        from mlsysops_pipeline.pdata.validation import validate  # noqa: PLC0415  needs all views
+
+        if shipment.has_sender and len(payload.wires) == 1:
+            raise error
+        sources = shipment.sources() if payload is shipment.payload else []
+        good: list[bytes] = []
+        lost = 0
+        for index, wire in enumerate(payload.wires):
+            try:
+                validate(payload.signal, wire)
+            except MalformedError as problem:
+                items = payload.with_wires(wire).items
+                lost += items
+                source = sources[index] if index < len(sources) and sources[index] else "?"
+                self._causes.say(
+                    ("malformed", source),
+                    logging.ERROR,
+                    f"dropped malformed {payload.signal} from {source}: {problem}",
+                    items=items,
+                )
+            else:
+                good.append(wire)
+            await asyncio.sleep(0)  # validation is slow, and there may be many members
+        if len(good) == len(payload.wires):
+            raise error
+        shipment.lost(DropReason.MALFORMED, lost)
+        self._books.failed(lost)
+        return payload.with_wires(good, items=payload.items - lost) if good else None
+
+    def _report_wait(self, error: RetryableError, wait_s: float) -> None:
+        self._causes.say(
+            ("retry", error.code),
+            logging.WARNING,
+            "Exporting failed. Will retry the request after interval. "
+            f"error={error.message!r} interval={wait_s:.1f}s",
+        )
+
+    async def _pause(self, wait_s: float) -> None:
+        """Wait, but not longer than until the collector stops."""
+        pause = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_later(wait_s, lambda: resolve(pause))
+        self._pauses.add(pause)
+        try:
+            await pause
+        finally:
+            self._pauses.discard(pause)
+            timer.cancel()
+
+    def __repr__(self) -> str:
+        return f"<Courier attempts={len(self._attempts)} waiting={len(self._pauses)}>"
