@@ -50,6 +50,8 @@ class Depth(enum.Enum):
     OTLP has it repeated or not.
     """
 
+    __hash__ = object.__hash__  # members are keys where it counts, and the default is slow
+
     COUNTING = "counting"
     """Only for `counting.count_items`: repeated ancestors are merged. Never serialize it."""
     RESOURCE = "resource"
@@ -64,6 +66,9 @@ class Depth(enum.Enum):
     """The attributes of resources, scopes, points, records and spans. Closed: ``metadata``,
     ``exemplars``, ``quantile_values``, ``positive``, ``negative``, ``body``, ``events``,
     ``links``."""
+    TEXT = "text"
+    """Everything but what repeats: closed are ``attributes``, ``filtered_attributes`` and
+    ``metadata``, so that whoever renders them can do it once for each."""
     FULL = "full"
     """Everything that OTLP names."""
 
@@ -82,6 +87,7 @@ _CLOSED: dict[Depth, frozenset[str]] = {
             *("body", "events", "links"),
         }
     ),
+    Depth.TEXT: frozenset({"attributes", "filtered_attributes", "metadata"}),
     Depth.FULL: frozenset(),
 }
 """The message fields that a depth leaves closed, by the name that OTLP gives them."""

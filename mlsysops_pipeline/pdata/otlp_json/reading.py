@@ -20,7 +20,14 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from mlsysops_pipeline.pdata.otlp_json import scalars
 from mlsysops_pipeline.pdata.otlp_json.errors import ValueProblem
-from mlsysops_pipeline.pdata.otlp_json.schema import ID_SIZES, choice_of, request_descriptor
+from mlsysops_pipeline.pdata.otlp_json.schema import (
+    ID_SIZES,
+    KEPT_BYTES_MAX,
+    KEPT_MAX,
+    KEY_VALUE,
+    choice_of,
+    request_descriptor,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,17 +137,51 @@ def _message_reader(descriptor: Any, tag: bytes, *, depth: int) -> Reader:
         except ValueProblem as problem:
             problem.path.append(key)
             raise
-        parts.append(chosen)
-        body = b"".join(parts)
-        return tag + varint(len(body)) + body if tag else body
+        if chosen:
+            parts.append(chosen)
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        size = len(body)
+        return tag + (_SHORT[size] if size < 0x80 else varint(size)) + body if tag else body
 
     return read
+
+
+def _remembering(read: Reader) -> Reader:
+    """Keep the bytes of attributes whose value is a text, under the attribute as it was read.
+
+    Only those, because in Python 1 == True == 1.0 and 0.0 == -0.0, while texts equal only texts.
+    """
+    kept: dict[Any, bytes] = {}
+
+    def read_attribute(value: Any) -> bytes:
+        try:
+            data = kept.get(value)
+        except TypeError:  # it holds a list
+            return read(value)
+        if data is None:
+            data = read(value)
+            if _is_text_attribute(value) and len(data) <= KEPT_BYTES_MAX:
+                if len(kept) >= KEPT_MAX:
+                    kept.clear()  # those in use are back after one request
+                kept[value] = data
+        return data
+
+    return read_attribute
+
+
+def _is_text_attribute(value: Any) -> bool:
+    match value:
+        case (("key", str()), ("value", (("stringValue", str()),))):
+            return True
+    return False
 
 
 def _field_reader(field: Any, table: dict[str, Reader], depth: int) -> Reader:
     if field.message_type is not None:
         return _when_needed(field, table, depth)
     wire_type, check, pack = _scalar(field)
+    if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated:
+        return _text_reader(_tag(field, wire_type))
     if not field.is_repeated:
         return _scalar_reader(_tag(field, wire_type), check, pack)
     if wire_type == _DELIMITED:
@@ -156,6 +197,8 @@ def _when_needed(field: Any, table: dict[str, Reader], depth: int) -> Reader:
             raise ValueProblem(f"nested deeper than {_DEPTH_MAX} messages")
         tag = _tag(field, _DELIMITED)
         reader = _message_reader(field.message_type, tag, depth=depth + 1)
+        if field.message_type.full_name == KEY_VALUE:
+            reader = _remembering(reader)
         if field.is_repeated:
             reader = _list_reader(reader)
         table[field.json_name] = table[field.name] = reader
@@ -175,6 +218,17 @@ def _scalar(field: Any) -> Scalar:
 
 def _tag(field: Any, wire_type: int) -> bytes:
     return varint(field.number << 3 | wire_type)
+
+
+def _text_reader(tag: bytes) -> Reader:
+    """What `_scalar_reader` does for strings, in one call: they are most of what is read."""
+
+    def read(value: Any) -> bytes:
+        data = scalars.text(value)
+        size = len(data)
+        return tag + (_SHORT[size] if size < 0x80 else varint(size)) + data
+
+    return read
 
 
 def _scalar_reader(tag: bytes, check: Callable[[Any], Any], pack: Callable[[Any], bytes]) -> Reader:

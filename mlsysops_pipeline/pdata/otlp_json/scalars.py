@@ -16,7 +16,7 @@ from mlsysops_pipeline.pdata.otlp_json.errors import ValueProblem
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_INTEGER = re.compile(r"-?[0-9]{1,40}", re.ASCII)
+_DIGITS_MAX = 40
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -48,7 +48,7 @@ def integer(low: int, high: int) -> Callable[[Any], int]:
     expected = f"an integer from {low} to {high}"
 
     def read(value: Any) -> int:
-        if type(value) is str and _INTEGER.fullmatch(value):
+        if type(value) is str and _is_integer(value):
             number = int(value)
         elif type(value) is int:
             number = value
@@ -59,6 +59,12 @@ def integer(low: int, high: int) -> Callable[[Any], int]:
         return number
 
     return read
+
+
+def _is_integer(value: str) -> bool:
+    """Whether a text is a decimal integer, of a length that is cheap to convert."""
+    digits = value.removeprefix("-")
+    return digits.isdecimal() and digits.isascii() and len(digits) <= _DIGITS_MAX
 
 
 def double(value: Any) -> float:
