@@ -1,96 +1,212 @@
-"""Sends precomputed requests over OTLP/gRPC or OTLP/HTTP and says how many were acknowledged.
+"""The load generator: sends precomputed requests at a rate and says what was acknowledged.
 
-One JSON object on standard input: transport, port, signal, items, points, requests, concurrency,
-rate (requests a second; 0 = as fast as acknowledgements allow). One JSON object on standard output.
+It is a program of its own. One JSON object on standard input is the plan (see `Plan`); it warms
+the collector up, prints a line, waits for a line, runs the measured part, prints its result.
+
+The loop is open: a request is due at its time whatever became of those before it, and its latency
+counts from then, so that a collector that stalls cannot hide it. With ``rate`` 0 it is closed.
 """
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import json
+import select
+import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
 
-import aiohttp
-from grpc import aio
-
+from benchmarks.client_grpc import GrpcClient
+from benchmarks.client_http import HttpClient
 from benchmarks.workload import Workload
-from mlsysops_pipeline.pdata import Signal
+from mlsysops_pipeline.pdata.signal import Signal
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-Send = "Callable[[bytes], Awaitable[bool]]"
-
-
-async def main() -> None:
-    plan = json.load(sys.stdin)
-    signal = Signal(plan["signal"])
-    frames = Workload(signal, plan["items"], plan["points"]).frames()
-    run = over_grpc if plan["transport"] == "grpc" else over_http
-    print(json.dumps(await run(plan, signal, frames)))
+_WAIT_S_MAX = 0.1
+_STALL_S_MAX = 30.0
+_LATE_S = 0.005
 
 
-async def over_grpc(plan: dict[str, Any], signal: Signal, frames: list[bytes]) -> dict[str, Any]:
-    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    async with aio.insecure_channel(f"127.0.0.1:{plan['port']}", options=options) as channel:
-        call = channel.unary_unary(signal.method)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to send, how fast, over how many connections."""
 
-        async def send(frame: bytes) -> bool:
+    transport: str
+    port: int
+    signal: str
+    items: int
+    points: int
+    rate: float
+    """Requests a second. Zero: as fast as acknowledgements allow."""
+    seconds: float
+    warm_up_s: float
+    connections: int
+    in_flight: int
+    """The most requests under way on all connections together."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of it. Latencies are in milliseconds."""
+
+    sent: int = 0
+    acknowledged: int = 0
+    refused: int = 0
+    late: int = 0
+    """Requests that were sent over 5 ms after they were due."""
+    elapsed_s: float = 0.0
+    cpu_s: float = 0.0
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    latencies_s: list[float] = field(default_factory=list)
+
+    def finish(self) -> dict[str, float]:
+        """The result for the harness, single latencies left out."""
+        ordered = sorted(self.latencies_s) or [0.0]
+        self.p50_ms = ordered[len(ordered) // 2] * 1e3
+        self.p99_ms = ordered[int(len(ordered) * 0.99)] * 1e3
+        self.latencies_s = []
+        return asdict(self)
+
+
+class Client(Protocol):
+    """One side of a connection, without its socket."""
+
+    outgoing: list[bytes]
+
+    def request(self, index: int) -> int:
+        """Send a request of the list and return a number that `receive` names it by."""
+
+    def receive(self, data: bytes) -> list[tuple[int, bool]]:
+        """The requests that have ended, and whether they were acknowledged."""
+
+
+class Line:
+    """A connection with its socket."""
+
+    def __init__(self, client: Client, port: int) -> None:
+        self.client = client
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.settimeout(0)
+        self.due_s: dict[int, float] = {}
+        self.unsent = b""
+
+    def send(self) -> None:
+        """Write what is to be sent, as far as the socket takes it."""
+        while self.unsent or self.client.outgoing:
+            if not self.unsent:
+                parts = self.client.outgoing
+                self.unsent = parts[0] if len(parts) == 1 else b"".join(parts)
+                parts.clear()
             try:
-                await call(frame)
-            except aio.AioRpcError:
-                return False
-            return True
+                sent = self.socket.send(self.unsent)
+            except BlockingIOError:
+                return
+            self.unsent = self.unsent[sent:]
 
-        return await drive(plan, frames, send)
+    def receive(self) -> list[tuple[int, bool]]:
+        """Read once. Raises `ConnectionError` at the end of the stream."""
+        data = self.socket.recv(262_144)
+        if not data:
+            raise ConnectionError("the collector closed the connection")
+        return self.client.receive(data)
 
-
-async def over_http(plan: dict[str, Any], signal: Signal, frames: list[bytes]) -> dict[str, Any]:
-    url = f"http://127.0.0.1:{plan['port']}{signal.url_path}"
-    headers = {"Content-Type": "application/x-protobuf"}
-    async with aiohttp.ClientSession(headers=headers) as session:
-
-        async def send(frame: bytes) -> bool:
-            async with session.post(url, data=frame) as response:
-                await response.read()
-                return response.status == 200
-
-        return await drive(plan, frames, send)
+    def fileno(self) -> int:
+        """For `select`."""
+        return self.socket.fileno()
 
 
-async def drive(
-    plan: dict[str, Any], frames: list[bytes], send: Callable[[bytes], Awaitable[bool]]
-) -> dict[str, Any]:
-    turns = itertools.count()
-    acknowledged = 0
-    latencies_s: list[float] = []
-    started_s = time.perf_counter()
-    rate = plan.get("rate") or 0
+class Generator:
+    """Runs parts of a plan over the same connections."""
 
-    async def worker() -> None:
-        nonlocal acknowledged
-        while (turn := next(turns)) < plan["requests"]:
-            if rate:
-                due_s = started_s + turn / rate
-                await asyncio.sleep(max(0, due_s - time.perf_counter()))
-            sent_s = time.perf_counter()
-            acknowledged += await send(frames[turn % len(frames)])
-            latencies_s.append(time.perf_counter() - sent_s)
+    def __init__(self, plan: Plan, requests: list[bytes]) -> None:
+        signal = Signal(plan.signal)
+        authority = f"127.0.0.1:{plan.port}"
+        self._plan = plan
+        self._requests = len(requests)
+        self._turn = 0
+        self._lines = [
+            Line(
+                GrpcClient(authority, signal.method, requests)
+                if plan.transport == "grpc"
+                else HttpClient(authority, signal.url_path, requests),
+                plan.port,
+            )
+            for _ in range(plan.connections)
+        ]
 
-    await asyncio.gather(*(worker() for _ in range(plan["concurrency"])))
-    elapsed_s = time.perf_counter() - started_s
-    latencies_s.sort()
-    return {
-        "acknowledged": acknowledged,
-        "elapsed_s": elapsed_s,
-        "cpu_s": time.process_time(),
-        "p50_ms": latencies_s[len(latencies_s) // 2] * 1e3,
-        "p99_ms": latencies_s[int(len(latencies_s) * 0.99)] * 1e3,
-    }
+    def run(self, seconds: float) -> Result:
+        """Send for ``seconds`` and wait for what is still under way."""
+        result, under_way = Result(), 0
+        cpu_began_s = time.process_time()
+        began_s = moved_s = time.perf_counter()
+        rate = self._plan.rate
+        while True:
+            now_s = time.perf_counter()
+            sending = now_s - began_s < seconds
+            while sending and under_way < self._plan.in_flight:
+                due_s = began_s + result.sent / rate if rate else now_s
+                if due_s > now_s:
+                    break
+                self._send_one(due_s)
+                result.late += now_s - due_s > _LATE_S
+                result.sent += 1
+                under_way += 1
+            if not sending and not under_way:
+                break
+            wait_s = _WAIT_S_MAX
+            if sending and rate and under_way < self._plan.in_flight:
+                wait_s = min(wait_s, max(0.0, began_s + result.sent / rate - now_s))
+            ended = self._exchange(wait_s, result)
+            under_way -= ended
+            moved_s = now_s if ended or not under_way else moved_s
+            if now_s - moved_s > _STALL_S_MAX:
+                raise TimeoutError(f"{under_way} requests without an answer")
+        result.elapsed_s = time.perf_counter() - began_s
+        result.cpu_s = time.process_time() - cpu_began_s
+        return result
+
+    def _send_one(self, due_s: float) -> None:
+        line = self._lines[self._turn % len(self._lines)]
+        number = line.client.request(self._turn % self._requests)
+        line.due_s[number] = due_s
+        self._turn += 1
+        line.send()
+
+    def _exchange(self, wait_s: float, result: Result) -> int:
+        """Wait for sockets, read and write, and return how many requests have ended."""
+        writing = [line for line in self._lines if line.unsent or line.client.outgoing]
+        readable, writable, _ = select.select(self._lines, writing, [], wait_s)
+        count = 0
+        for line in readable:
+            ended = line.receive()
+            now_s = time.perf_counter()
+            for number, acknowledged in ended:
+                result.latencies_s.append(now_s - line.due_s.pop(number))
+                result.acknowledged += acknowledged
+                result.refused += not acknowledged
+            count += len(ended)
+            line.send()
+        for line in writable:
+            line.send()
+        return count
+
+    def close(self) -> None:
+        """Close all connections."""
+        for line in self._lines:
+            line.socket.close()
+
+
+def main() -> None:
+    plan = Plan(**json.loads(sys.stdin.readline()))
+    requests = Workload(Signal(plan.signal), plan.items, plan.points).requests()
+    generator = Generator(plan, requests)
+    print(json.dumps(generator.run(plan.warm_up_s).finish()), flush=True)
+    sys.stdin.readline()
+    print(json.dumps(generator.run(plan.seconds).finish()), flush=True)
+    generator.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -1,6 +1,9 @@
 """The end of the line: takes OTLP/gRPC, counts items, answers at once.
 
-Prints its port, then one JSON line with the items per signal for every line it reads.
+It prints its port, then a JSON line with the items per signal, the requests, and its own CPU time
+for every line that it reads; the end of its input ends it. It is a bare HTTP/2 server, because
+`grpcio` would cost more than the collectors that send to it. Its windows are wide (4 MiB) and its
+frames 16 KiB, as those of gRPC servers are.
 """
 
 from __future__ import annotations
@@ -8,51 +11,117 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
+from typing import Any
 
-import grpc
-from grpc import aio
+import uvloop
+
+from benchmarks import http2
 from mlsysops_pipeline.pdata.counting import count_items
+from mlsysops_pipeline.pdata.signal import Signal
 
-from mlsysops_pipeline.pdata import Signal
+_WINDOW = 4 * 1024 * 1024
+_CREDIT = _WINDOW // 2
+_SIGNALS = {signal.method: signal for signal in Signal}
+_HEAD = http2.stateless_block([(":status", "200"), ("content-type", "application/grpc")])
+_TRAILERS = http2.stateless_block([("grpc-status", "0")])
 
-_BYTES_MAX = 256 * 1024 * 1024
 
-
-class Sink(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no types
-    """Counts what arrives."""
+class Counts:
+    """What has come, on all connections."""
 
     def __init__(self) -> None:
-        self.counts = dict.fromkeys(Signal, 0)
-        self._handlers = {
-            signal.method: grpc.unary_unary_rpc_method_handler(self._counter(signal))
-            for signal in Signal
-        }
+        self.items = dict.fromkeys(Signal, 0)
+        self.requests = 0
+        self.bytes = 0
 
-    def _counter(self, signal: Signal) -> object:
-        async def count(request: bytes, _context: object) -> bytes:
-            self.counts[signal] += count_items(signal, request)
-            return b""
+    def add(self, signal: Signal, message: memoryview) -> None:
+        """Count one gRPC message. Raises `http2.ProtocolError` for a compressed or broken one."""
+        if message[0] != 0 or int.from_bytes(message[1:5], "big") != len(message) - 5:
+            raise http2.ProtocolError("a compressed or broken message")
+        self.items[signal] += count_items(signal, bytes(message[5:]))
+        self.requests += 1
+        self.bytes += len(message)
 
-        return count
+    def line(self) -> str:
+        """For the harness."""
+        numbers: dict[str, float] = {str(signal): count for signal, count in self.items.items()}
+        numbers |= {"requests": self.requests, "bytes": self.bytes, "cpu_s": time.process_time()}
+        return json.dumps(numbers)
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> object:
-        """See `grpc.GenericRpcHandler`."""
-        return self._handlers.get(handler_call_details.method)
+
+class Connection(asyncio.Protocol):
+    """One connection: streams are collected, counted and answered."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._frames = http2.Frames()
+        self._headers = http2.HeaderReader(":path")
+        self._streams: dict[int, tuple[Signal, bytearray]] = {}
+        self._preface = len(http2.PREFACE)
+        self._uncredited = 0
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = transport
+        self._transport.write(
+            http2.settings({http2.INITIAL_WINDOW_SIZE: _WINDOW})
+            + http2.window_update(0, _WINDOW - http2.DEFAULT_WINDOW)
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._preface:
+            skipped = min(self._preface, len(data))
+            self._preface -= skipped
+            data = data[skipped:]
+        answer: list[bytes] = []
+        for kind, flags, stream, payload in self._frames.feed(data):
+            if kind == http2.DATA:
+                self._data(stream, payload, answer)
+            elif kind == http2.HEADERS:
+                self._streams[stream] = (_SIGNALS[self._headers.read(payload)], bytearray())
+            elif kind == http2.SETTINGS and not flags & http2.ACK:
+                answer.append(http2.frame(http2.SETTINGS, http2.ACK, 0))
+            elif kind == http2.PING and not flags & http2.ACK:
+                answer.append(http2.frame(http2.PING, http2.ACK, 0, payload))
+            elif kind == http2.RST_STREAM:
+                self._streams.pop(stream, None)
+            if kind in {http2.DATA, http2.HEADERS} and flags & http2.END_STREAM:
+                self._end(stream, answer)
+        if answer:
+            self._transport.write(b"".join(answer))
+
+    def _data(self, stream: int, payload: bytes, answer: list[bytes]) -> None:
+        message = self._streams[stream][1]
+        before = len(message) // _CREDIT
+        message += payload
+        if len(message) // _CREDIT > before:
+            answer.append(http2.window_update(stream, _CREDIT))
+        self._uncredited += len(payload)
+        if self._uncredited >= _CREDIT:
+            answer.append(http2.window_update(0, self._uncredited))
+            self._uncredited = 0
+
+    def _end(self, stream: int, answer: list[bytes]) -> None:
+        signal, message = self._streams.pop(stream)
+        self._counts.add(signal, memoryview(message))
+        answer += (
+            http2.frame(http2.HEADERS, http2.END_HEADERS, stream, _HEAD),
+            http2.frame(http2.DATA, 0, stream, bytes(5)),
+            http2.frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream, _TRAILERS),
+        )
 
 
 async def main() -> None:
-    sink = Sink()
-    server = aio.server(
-        options=[("grpc.max_receive_message_length", _BYTES_MAX), ("grpc.so_reuseport", 0)]
-    )
-    server.add_generic_rpc_handlers((sink,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    print(port, flush=True)
+    counts = Counts()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(counts), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
     while await asyncio.to_thread(sys.stdin.readline):
-        print(json.dumps({str(signal): n for signal, n in sink.counts.items()}), flush=True)
-    await server.stop(0)
+        print(counts.line(), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-from mlsysops_pipeline.pdata import Signal
+from mlsysops_pipeline.pdata.signal import Signal
 
+_CUMULATIVE: Any = 2
 _START_NS = 1_750_000_000_000_000_000
-_DISTINCT = 32
+_DISTINCT_MIN, _DISTINCT_MAX = 24, 1000
+_DISTINCT_ITEMS = 24_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,14 @@ class Workload:
     def name(self) -> str:
         """The name in tables and results."""
         detail = f" x{self.points}" if self.signal is Signal.METRICS else ""
-        return f"{self.signal}{detail} {self.items}/req"
+        return f"{self.signal}{detail} {self.items}"
 
-    def frames(self, count: int = _DISTINCT) -> list[bytes]:
-        """``count`` different serialized requests."""
-        return [self._frame(random.Random(seed)) for seed in range(count)]  # noqa: S311
+    def requests(self) -> list[bytes]:
+        """Different serialized requests, the same ones every time: more of them if small."""
+        count = min(_DISTINCT_MAX, max(_DISTINCT_MIN, _DISTINCT_ITEMS // self.items))
+        return [self._request(random.Random(seed)) for seed in range(count)]  # noqa: S311
 
-    def _frame(self, source: random.Random) -> bytes:
+    def _request(self, source: random.Random) -> bytes:
         make = {
             Signal.METRICS: self._metrics,
             Signal.LOGS: self._logs,
@@ -53,7 +57,7 @@ class Workload:
         for index in range(self.items):
             if index % self.points == 0:
                 metric = scope.metrics.add(name=f"app.metric.{index // self.points}", unit="s")
-                metric.sum.aggregation_temporality = 2
+                metric.sum.aggregation_temporality = _CUMULATIVE
                 metric.sum.is_monotonic = True
             point = metric.sum.data_points.add(
                 start_time_unix_nano=_START_NS,

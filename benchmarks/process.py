@@ -1,0 +1,227 @@
+"""Programs under measurement and around it: started, watched through the kernel, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.scenarios import Setup
+
+_START_S_MAX = 30.0
+_STOP_S_MAX = 20.0
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_LOG_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A collector that can be measured."""
+
+    name: str
+    command: tuple[str, ...]
+    has_modes: bool = False
+
+
+OURS = Peer("mlsysops-collector", (sys.executable, "-m", "mlsysops_pipeline.cli"), has_modes=True)
+
+
+class Measured:
+    """A collector and its children, pinned to one core. A context manager: it runs inside."""
+
+    def __init__(self, peer: Peer, setup: Setup, sink_port: int, core: int | None) -> None:
+        self.peer = peer
+        self.grpc_port, self.http_port = free_port(), free_port()
+        self._ports = {
+            "GRPC_PORT": str(self.grpc_port),
+            "HTTP_PORT": str(self.http_port),
+            "SINK_PORT": str(sink_port),
+        }
+        self._setup = setup
+        self._core = core
+        self._stack = ExitStack()
+        self._log = Path()
+        self._process: subprocess.Popen[bytes]
+        self.ready_s = 0.0
+        """From the start until both ports accepted connections."""
+        self.ready_cpu_s = 0.0
+        """CPU time until then, which others on the machine do not change."""
+
+    def __enter__(self) -> Self:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        self._log = folder / "log"
+        arguments = [Template(text).substitute(self._ports) for text in self._setup.arguments]
+        if self._setup.config is not None:
+            arguments += ["--config", str(self._setup.config)]
+        environment = os.environ | {f"BENCH_{name}": port for name, port in self._ports.items()}
+        began_s = time.perf_counter()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*self.peer.command, *arguments], stdout=log, stderr=log, env=environment
+            )
+        self._stack.callback(self._stop)
+        pin(self._process.pid, self._core)
+        try:
+            self._await_ports(began_s)
+        except BaseException:
+            self._stack.close()
+            raise
+        self.ready_s = time.perf_counter() - began_s
+        self.ready_cpu_s = self.cpu_s()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _await_ports(self, began_s: float) -> None:
+        while not (_answers(self.grpc_port) and _answers(self.http_port)):
+            if self._process.poll() is not None or time.perf_counter() - began_s > _START_S_MAX:
+                raise RuntimeError(f"{self.peer.name} did not start:\n{self.log()}")
+            time.sleep(0.005)
+
+    def cpu_s(self) -> float:
+        """User and system time of the whole process tree so far, to the nanosecond."""
+        return sum(map(cpu_s, self._tree()))
+
+    def resident_bytes(self) -> int:
+        """Resident memory of the whole process tree now."""
+        return sum(map(_resident_bytes, self._tree()))
+
+    def peak_bytes(self) -> int:
+        """The largest resident memory of each process of the tree, summed."""
+        return sum(map(_peak_bytes, self._tree()))
+
+    def log(self) -> str:
+        """The end of what it wrote."""
+        return self._log.read_text(errors="replace")[-_LOG_CHARACTERS:]
+
+    @property
+    def pid(self) -> int:
+        """The first process of the tree."""
+        return self._process.pid
+
+    def _tree(self) -> list[int]:
+        found = [self._process.pid]
+        for pid in found:
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                with suppress(OSError):
+                    found += map(int, children.read_text().split())
+        return found
+
+    def _stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Helper:
+    """A program of this harness: a line goes in, a JSON line comes out."""
+
+    def __init__(self, module: str, core: int | None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        pin(self.process.pid, core)
+
+    def tell(self, line: str = "") -> None:
+        """Write a line. Raises `RuntimeError` when the program has ended."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise RuntimeError(f"{self.process.args!r} has ended") from error
+
+    def hear(self) -> Any:
+        """Read a line. Raises `RuntimeError` when the program has ended."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.process.args!r} has ended")
+        return json.loads(line)
+
+    def stop(self) -> None:
+        """End its input and wait, or insist."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(_STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+@contextmanager
+def helper(module: str, core: int | None) -> Iterator[Helper]:
+    """Run a program of this harness."""
+    program = Helper(module, core)
+    try:
+        yield program
+    finally:
+        program.stop()
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of one process, ended threads included; zero when it is gone."""
+    # clock_getcpuclockid(3) of another process, which Python does not offer: see the kernel's
+    # include/linux/posix-timers.h. /proc would only give hundredths of a second.
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
+
+
+def _peak_bytes(pid: int) -> int:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def free_port() -> int:
+    """A TCP port that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def pin(pid: int, core: int | None) -> None:
+    """Keep a process on one core, where there are several."""
+    if core is not None:
+        os.sched_setaffinity(pid, {core})

@@ -1,0 +1,103 @@
+"""Runs become a result, results a table and a file."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_VERSIONS = ("grpcio", "protobuf", "aiohttp", "uvloop", "hpack", "pydantic")
+LOAD_HEAD = (
+    f"{'scenario':<34}{'peer':<20}{'ns/item':>9}{'+-':>7}{'us/req':>9}{'p50 ms':>8}{'p99 ms':>8}"
+    f"{'peak MiB':>9}  exact"
+)
+IDLE_HEAD = (
+    f"{'scenario':<34}{'peer':<20}{'ready s':>9}{'CPU s':>7}{'idle MiB':>9}{'idle CPU %':>11}"
+)
+
+
+def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians of numbers, with ``KEY_spread`` (largest less smallest); all of the truths."""
+    result: dict[str, Any] = {"runs": len(runs)}
+    for key, first in runs[0].items():
+        values = [run[key] for run in runs]
+        if isinstance(first, bool):
+            result[key] = all(values)
+        elif isinstance(first, (int, float)):
+            result[key] = statistics.median(values)
+            result[f"{key}_spread"] = max(values) - min(values)
+        else:
+            result[key] = "; ".join(dict.fromkeys(filter(None, values)))
+    return result
+
+
+def row(result: dict[str, Any]) -> str:
+    """One line of a table."""
+    head = f"{result['scenario']:<34}{result['peer']:<20}"
+    if "ready_s" in result:
+        return (
+            f"{head}{result['ready_s']:>9.2f}{result['ready_cpu_s']:>7.2f}"
+            f"{result['resident_mib']:>9.1f}{result['idle_cpu_percent']:>11.2f}"
+        )
+    exact = "yes" if result["exact"] else "VOID"
+    refused = f" ({result['refused']:.0f} refused)" if result["refused"] else ""
+    remarks = f"  {result['remarks']}" if result["remarks"] else ""
+    return (
+        f"{head}{result['ns_per_item']:>9.0f}{result['ns_per_item_spread']:>7.0f}"
+        f"{result['us_per_request']:>9.1f}{result['p50_ms']:>8.1f}{result['p99_ms']:>8.1f}"
+        f"{result['peak_mib']:>9.0f}  {exact}{refused}{remarks}"
+    )
+
+
+def write(path: Path, results: list[dict[str, Any]]) -> None:
+    """The file of a whole session: machine, commit, command, time, results."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    now = dt.datetime.now(dt.UTC)
+    document = {
+        "time": now.isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "command": [Path(sys.executable).name, *sys.orig_argv[1:]],
+        "machine": _machine(),
+        "results": results,
+    }
+    path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _machine() -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    versions = {}
+    for name in _VERSIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "cpu": next(models, platform.machine()),
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_average": os.getloadavg(),
+        "versions": versions,
+    }
