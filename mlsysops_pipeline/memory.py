@@ -31,7 +31,8 @@ class MemoryAccount:
     def charge(self, size: int) -> None:
         """Count ``size`` more bytes as held."""
         self.in_flight += size
-        self.peak = max(self.peak, self.in_flight)
+        if self.in_flight > self.peak:  # noqa: PLR1730  `max` takes three times as long
+            self.peak = self.in_flight
 
     def release(self, size: int) -> None:
         """Give back what was charged."""

@@ -123,10 +123,15 @@ class Instrument:
 
 
 class Meter:
-    """All instruments of one collector. Asking twice for a name gives the same instrument."""
+    """All instruments of one collector. Asking twice for a name gives the same instrument.
 
-    def __init__(self) -> None:
+    ``is_detailed``: whether anybody looks at metrics of the level `detailed`; if not, components
+    need not record those that cost something for every request.
+    """
+
+    def __init__(self, *, is_detailed: bool = True) -> None:
         self.instruments: dict[str, Instrument] = {}
+        self.is_detailed = is_detailed
 
     def counter(self, name: str, unit: str = "", description: str = "") -> Instrument:
         """A value that only grows."""

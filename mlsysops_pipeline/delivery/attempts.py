@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from mlsysops_pipeline.errors import Bug, Code, ConsumeError, RetryableError
+from mlsysops_pipeline.errors import Code, ConsumeError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,18 +45,17 @@ class Attempts:
         self._running: dict[_Attempt, None] = {}
         self._timer: Timer | None = None
 
-    async def run(self, payload: Payload) -> ExportResult | None:
-        """One attempt. Raises what `export` raises, and `RetryableError` when time is up."""
-        task = asyncio.current_task()
-        if task is None:
-            raise Bug("an attempt runs outside of any task")
+    async def run(
+        self, payload: Payload, task: asyncio.Task[object], now: float
+    ) -> ExportResult | None:
+        """One attempt, in the current ``task``, which begins ``now``.
+
+        Raises what `export` raises, and `RetryableError` when time is up.
+        """
         requests_before = task.cancelling()
-        deadline = 0.0
-        if self._timeout_s:
-            deadline = self._clock.monotonic() + self._timeout_s
-            if self._timer is None:
-                self._timer = self._clock.call_later(self._timeout_s, self._end_overdue)
-        attempt = _Attempt(task, deadline)
+        if self._timeout_s and self._timer is None:
+            self._timer = self._clock.call_later(self._timeout_s, self._end_overdue)
+        attempt = _Attempt(task, now + self._timeout_s)
         self._running[attempt] = None
         try:
             return await self._export(payload)

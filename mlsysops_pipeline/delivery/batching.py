@@ -11,7 +11,7 @@ when smaller than ``min_size``, is where the next batch begins.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mlsysops_pipeline.errors import MalformedError
@@ -44,7 +44,6 @@ class BatchRules:
     metadata_keys: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, eq=False)
 class Batch:
     """Requests that are sent as one, or one piece of requests that were too large together.
 
@@ -53,21 +52,26 @@ class Batch:
     how many items. ``flush_at``: the moment at which it is complete whatever its size.
     """
 
-    key: Key = ()
-    flush_at: float = 0.0
-    by_timeout: bool = False
-    parts: list[Payload] = field(default_factory=list)
-    items: int = 0
-    size: int = 0
-    requests: int = 0
-    receipts: list[tuple[Receipt, int]] = field(default_factory=list)
+    __slots__ = ("by_timeout", "flush_at", "items", "key", "parts", "receipts", "requests", "size")
 
-    def add(self, payload: Payload, items: int, size: int) -> None:
-        """Append one request."""
-        self.parts.append(payload)
-        self.items += items
-        self.size += size
-        self.requests += 1
+    def __init__(
+        self,
+        key: Key = (),
+        flush_at: float = 0.0,
+        *,
+        parts: list[Payload],
+        items: int = 0,
+        size: int = 0,
+        requests: int = 0,
+    ) -> None:
+        self.key = key
+        self.flush_at = flush_at
+        self.by_timeout = False
+        self.parts = parts
+        self.items = items
+        self.size = size
+        self.requests = requests
+        self.receipts: list[tuple[Receipt, int]] = []
 
     def without_first(self) -> Batch:
         """Take the oldest request out, as a batch of its own; pieces cannot be taken apart."""
@@ -85,11 +89,14 @@ class Batch:
     def halves(self) -> tuple[Batch, Batch]:
         """The same requests in two batches. There must be two requests or more."""
         middle = len(self.parts) // 2
-        halves = Batch(self.key, by_timeout=self.by_timeout), Batch(self.key)
-        halves[1].by_timeout = self.by_timeout
-        for index, part in enumerate(self.parts):
-            halves[index >= middle].add(part, part.items, part.size)
-        return halves
+        return self._of(self.parts[:middle]), self._of(self.parts[middle:])
+
+    def _of(self, parts: list[Payload]) -> Batch:
+        items = sum(part.items for part in parts)
+        size = sum(part.size for part in parts)
+        batch = Batch(self.key, parts=parts, items=items, size=size, requests=len(parts))
+        batch.by_timeout = self.by_timeout
+        return batch
 
     def merged(self, metadata_keys: tuple[str, ...]) -> Payload:
         """All parts as one payload.
@@ -108,6 +115,14 @@ class Batch:
         }
         metadata = Metadata(hops=hops, headers=headers) if headers else Metadata(hops=hops)
         return Payload(self.parts[0].signal, wires, metadata, items=self.items)
+
+    @property
+    def items_waited_for(self) -> int:
+        """Items whose sender is still there and gets them back if they fail."""
+        return sum(items for receipt, items in self.receipts if receipt.is_waited_for)
+
+    def __repr__(self) -> str:
+        return f"<Batch requests={self.requests} items={self.items} bytes={self.size}>"
 
 
 class Batcher:
@@ -139,8 +154,8 @@ class Batcher:
         if batch is None:
             if len(self._open) >= PARTITIONS_MAX:
                 completed.append(self._close(next(iter(self._open))))
-            batch = self._open[key] = Batch(key, now + rules.flush_s)
-        batch.parts.append(payload)  # `Batch.add`, without the call: this runs once a request
+            batch = self._open[key] = Batch(key, now + rules.flush_s, parts=[])
+        batch.parts.append(payload)
         batch.items += items
         batch.size += size
         batch.requests += 1

@@ -76,6 +76,7 @@ class Books:
             f"{prefix}_bytes", BYTES_BOUNDS, "By", "Bytes of the requests that are enqueued"
         ).bind_distribution(self._labels)
         self._meter = meter
+        self._is_detailed = meter.is_detailed
 
     def observe_deliveries(self, running: Callable[[], int]) -> None:
         """Show how many requests are being delivered, waits between attempts included."""
@@ -103,15 +104,17 @@ class Books:
         """A request was taken into the queue."""
         self.ledger.enqueued += items
         self.ledger.queued += items
-        self._enqueue_sizes.record(items)
-        self._enqueue_sizes_bytes.record(size)
+        if self._is_detailed:
+            self._enqueue_sizes.record(items)
+            self._enqueue_sizes_bytes.record(size)
 
     def taken_out(self, items: int, size: int) -> None:
         """A batch left the queue and is in flight."""
         self.ledger.queued -= items
         self.ledger.in_flight += items
-        self._sizes.record(items)
-        self._sizes_bytes.record(size)
+        if self._is_detailed:
+            self._sizes.record(items)
+            self._sizes_bytes.record(size)
 
     def begun(self, items: int) -> None:
         """A request that bypasses the queue is in flight."""

@@ -45,16 +45,23 @@ REQUEST_BYTES_MAX = 64 * 1024 * 1024
 class Shipment:
     """A payload on its way, and how many of its items are still to be accounted for.
 
-    ``parts``: the payloads that it was merged from. ``has_sender``: somebody waits for the result
+    ``parts``: the payloads that it was merged from. ``task``: who delivers it. ``has_sender``: somebody waits for the result
     and gets the error, with the data, instead of the data being dropped.
     """
 
-    __slots__ = ("_books", "has_sender", "is_closed", "items_left", "parts", "payload")
+    __slots__ = ("_books", "has_sender", "is_closed", "items_left", "parts", "payload", "task")
 
     def __init__(
-        self, payload: Payload, parts: Sequence[Payload], books: Books, *, has_sender: bool
+        self,
+        payload: Payload,
+        parts: Sequence[Payload],
+        task: asyncio.Task[object],
+        books: Books,
+        *,
+        has_sender: bool,
     ) -> None:
         self.payload = payload
+        self.task = task
         self.parts = parts
         self.has_sender = has_sender
         self.items_left = payload.items
@@ -192,62 +199,77 @@ class Courier:
                 code=Code.RESOURCE_EXHAUSTED,
                 reason=DropReason.TOO_LARGE,
             )
-        started = self._clock.monotonic()
+        started = now = self._clock.monotonic()
         schedule: RetrySchedule | None = None
         was_examined = False
         while not shipment.is_closed:
             try:
-                result = await self._attempt(payload)
-            except RetryableError as error:
-                self._health.failed(self._settings.host, self._signal, error.message)
-                if self._retry is None or self._is_hurried:
-                    raise
-                if schedule is None:
-                    schedule = RetrySchedule(self._retry, started, random.random)
-                wait_s = schedule.next_wait_s(self._clock.monotonic(), error.retry_after_s)
-                if wait_s is None:
-                    raise
-                self._report_wait(error, wait_s)
-                await self._pause(wait_s)
-            except PermanentError as error:
-                if not error.is_bad_data:
-                    self._health.failed(self._settings.host, self._signal, error.message)
-                    raise
-                if was_examined:
-                    raise
-                was_examined = True
-                rest = await self._without_malformed(payload, shipment, error)
-                if rest is None:
-                    return
-                payload = rest
+                result = await self._attempts.run(payload, shipment.task, now)
+            except Exception as failure:  # noqa: BLE001  the edge: whatever it is, it is translated
+                error = self._translated(failure)
+                if isinstance(error, RetryableError):
+                    if schedule is None and self._retry is not None:
+                        schedule = RetrySchedule(self._retry, started, random.random)
+                    await self._wait_to_retry(error, schedule)
+                elif was_examined or not self._is_bad_data(error):
+                    raise error  # noqa: B904  it carries its cause
+                else:
+                    was_examined = True
+                    rest = await self._without_malformed(payload, shipment, error)
+                    if rest is None:
+                        return
+                    payload = rest
+                now = self._clock.monotonic()
             else:
                 self._health.succeeded(self._settings.host, self._signal)
                 self._delivered(payload, result, shipment)
                 return
 
-    async def _attempt(self, payload: Payload) -> ExportResult | None:
-        """One call of the exporter, with foreign errors translated."""
-        try:
-            return await self._attempts.run(payload)
-        except ConsumeError:
-            raise
-        except OSError as error:  # a time-out is one, too
-            text = f"{type(error).__name__}: {error}"
-            raise RetryableError(text) from error
-        except PeerError as error:
-            reason = (
-                DropReason.TOO_LARGE
-                if error.code == Code.RESOURCE_EXHAUSTED
-                else DropReason.MALFORMED
-            )
-            raise PermanentError(error.message, code=error.code, reason=reason) from error
-        except Exception as error:
+    def _translated(self, failure: Exception) -> ConsumeError:
+        """The error of an attempt as one of ours."""
+        if isinstance(failure, ConsumeError):
+            return failure
+        error: ConsumeError
+        if isinstance(failure, OSError):  # a time-out is one, too
+            error = RetryableError(f"{type(failure).__name__}: {failure}")
+        elif isinstance(failure, PeerError):
+            is_size = failure.code == Code.RESOURCE_EXHAUSTED
+            reason = DropReason.TOO_LARGE if is_size else DropReason.MALFORMED
+            error = PermanentError(failure.message, code=failure.code, reason=reason)
+        else:
             self._causes.say(
-                ("bug", type(error)), logging.ERROR, "the exporter failed by itself", error=error
+                ("bug", type(failure)),
+                logging.ERROR,
+                "the exporter failed by itself",
+                error=failure,
             )
-            raise PermanentError(
-                f"exporter failed: {type(error).__name__}: {error}", reason=DropReason.EXPORT_ERROR
-            ) from error
+            text = f"exporter failed: {type(failure).__name__}: {failure}"
+            error = PermanentError(text, reason=DropReason.EXPORT_ERROR)
+        error.__cause__ = failure
+        return error
+
+    def _is_bad_data(self, error: ConsumeError) -> bool:
+        """Whether the bytes are at fault; if not, the destination is, and operators see it."""
+        if isinstance(error, PermanentError) and error.is_bad_data:
+            return True
+        self._health.failed(self._settings.host, self._signal, error.message)
+        return False
+
+    async def _wait_to_retry(self, error: RetryableError, schedule: RetrySchedule | None) -> None:
+        """Return when it is time for the next attempt; raise ``error`` if there is none."""
+        self._health.failed(self._settings.host, self._signal, error.message)
+        if schedule is None or self._is_hurried:
+            raise error
+        wait_s = schedule.next_wait_s(self._clock.monotonic(), error.retry_after_s)
+        if wait_s is None:
+            raise error
+        self._causes.say(
+            ("retry", error.code),
+            logging.WARNING,
+            "Exporting failed. Will retry the request after interval. "
+            f"error={error.message!r} interval={wait_s:.1f}s",
+        )
+        await self._pause(wait_s)
 
     def _delivered(self, payload: Payload, result: ExportResult | None, shipment: Shipment) -> None:
         items = payload.items
@@ -267,7 +289,7 @@ class Courier:
         shipment.sent(items - rejected)
 
     async def _without_malformed(
-        self, payload: Payload, shipment: Shipment, error: PermanentError
+        self, payload: Payload, shipment: Shipment, error: ConsumeError
     ) -> Payload | None:
         """Drop the malformed members of a payload; the rest, or ``None`` if there is none.
 
@@ -302,14 +324,6 @@ class Courier:
         shipment.lost(DropReason.MALFORMED, lost)
         self._books.failed(lost)
         return payload.with_wires(good, items=payload.items - lost) if good else None
-
-    def _report_wait(self, error: RetryableError, wait_s: float) -> None:
-        self._causes.say(
-            ("retry", error.code),
-            logging.WARNING,
-            "Exporting failed. Will retry the request after interval. "
-            f"error={error.message!r} interval={wait_s:.1f}s",
-        )
 
     async def _pause(self, wait_s: float) -> None:
         """Wait, but not longer than until the collector stops."""

@@ -68,8 +68,11 @@ class Queue:
 
     def fits(self, items: int, size: int) -> bool:
         """Whether there is room for a request now."""
-        amount = self._amount(items, size)
-        return self.used + amount <= self.capacity and self.size + size <= self.bytes_max
+        if self.size + size > self.bytes_max:
+            return False
+        if self.sizer == "requests":  # the usual case, which is asked once a request
+            return self.requests < self.capacity
+        return self.used + self._amount(items, size) <= self.capacity
 
     def can_ever_fit(self, items: int, size: int) -> bool:
         """Whether an empty queue would have room for a request."""
@@ -90,8 +93,7 @@ class Queue:
         self._memory.charge(size)
         batcher = self._batcher
         if batcher is None:
-            batch = Batch()
-            batch.add(payload, items, size)
+            batch = Batch(parts=[payload], items=items, size=size, requests=1)
             if receipt is not None:
                 batch.receipts.append((receipt, items))
             self.ready.append(batch)

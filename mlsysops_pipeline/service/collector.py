@@ -71,6 +71,8 @@ class Collector:
         self._board = StatusBoard(self._clock)
         self._board.on_fatal = self._fatal
         self._around = Surroundings(self._clock, self._board)
+        metrics_level = self.configuration.service.telemetry.metrics.level
+        self._around.meter.is_detailed = metrics_level == "detailed"
         self._process = ProcessMetrics(self._around)
         self._tasks = Tasks(_LOGGER)
         self._telemetry: TelemetryServer | None = None
