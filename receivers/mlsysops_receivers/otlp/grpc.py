@@ -1,0 +1,119 @@
+"""OTLP/gRPC: the receiver's methods on the native gRPC server (conformance OG-1 to OG-4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mlsysops_pipeline.transport import listen
+from mlsysops_pipeline.transport.auth import server_authenticator
+from mlsysops_pipeline.transport.compression import decompress_aside
+from mlsysops_pipeline.transport.http2 import limits
+from mlsysops_pipeline.transport.http2.grpc import Service, UnaryMethod
+from mlsysops_pipeline.transport.http2.lifetime import Times
+from mlsysops_pipeline.transport.http2.server import NativeGrpcServer
+from mlsysops_pipeline.transport.http2.status import GrpcStatus
+from mlsysops_pipeline.transport.refusals import refusal
+from mlsysops_pipeline.transport.rpc_status import encode_status
+from mlsysops_pipeline.transport.server_settings import (
+    KeepaliveEnforcement,
+    KeepaliveParameters,
+    address_family,
+)
+from mlsysops_pipeline.transport.tls import server_context
+from mlsysops_receivers.otlp.intake import HOPS_HEADER, Intake, Senders
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from mlsysops_pipeline.component import Settings
+    from mlsysops_pipeline.memory import MemoryAccount
+    from mlsysops_pipeline.transport.http2.requests import GrpcRequest
+    from mlsysops_pipeline.transport.server_settings import GrpcServerConfig, KeepaliveServerConfig
+
+_FULL_SUCCESS: Final = b""  # OC-4: an answer without partial_success has no fields
+_HOPS: Final = HOPS_HEADER.encode()
+
+
+async def start_grpc(
+    config: GrpcServerConfig, intakes: Iterable[Intake], settings: Settings
+) -> tuple[NativeGrpcServer, int]:
+    """Serve the intakes; the server and its port. Raises `OSError` or `ConfigError`."""
+    tls = server_context(config.tls, ("h2",), settings.logger) if config.tls else None
+    authenticator = None
+    if config.auth is not None:
+        authenticator = server_authenticator(settings.host, config.auth.authenticator)
+    senders = Senders("grpc")
+    service = Service(
+        methods={
+            intake.signal.method: UnaryMethod(
+                _handler(intake, senders, settings.memory, keeps_headers=config.include_metadata),
+                intake.admit,
+            )
+            for intake in intakes
+        },
+        memory=settings.memory,
+        status_of=status_of,
+        message_bytes_max=config.message_bytes_max,
+        streams_max=config.max_concurrent_streams or limits.STREAMS_MAX,
+        times=times_of(config.keepalive),
+    )
+    sockets = listen.bind(config.endpoint, address_family(config.transport))
+    port = listen.port_of(sockets)
+    server = NativeGrpcServer(
+        service,
+        sockets,
+        clock=settings.clock,
+        logger=settings.logger,
+        decompress=decompress_aside,
+        tls=tls,
+        authenticator=authenticator,
+    )
+    try:
+        await server.start()
+    except BaseException:
+        await server.shutdown(0.0)
+        raise
+    return server, port
+
+
+def _handler(
+    intake: Intake, senders: Senders, memory: MemoryAccount, *, keeps_headers: bool
+) -> Callable[[GrpcRequest], Awaitable[bytes]]:
+    async def handle(request: GrpcRequest) -> bytes:
+        headers = request.headers if keeps_headers else None
+        metadata = senders.metadata(request.peer, request.header(_HOPS), headers, request.auth)
+        message = request.message
+        grown = len(message) - request.wire_bytes  # what came is charged by the server
+        if not grown:
+            await intake.take(message, metadata)
+        else:
+            with memory.held(grown):
+                await intake.take(message, metadata)
+        return _FULL_SUCCESS
+
+    return handle
+
+
+def status_of(error: Exception) -> GrpcStatus:
+    """How a call that was not accepted is answered; with RetryInfo if a retry may help."""
+    told = refusal(error)
+    if told.retry_after_s is None:
+        return GrpcStatus(told.code, told.message)
+    details = encode_status(told.code, told.message, told.retry_after_s)
+    return GrpcStatus(told.code, told.message, details)
+
+
+def times_of(config: KeepaliveServerConfig | None) -> Times:
+    """Keepalive as configured; what is left out or zero is gRPC's default."""
+    usual = Times()
+    parameters = (config and config.server_parameters) or KeepaliveParameters()
+    policy = (config and config.enforcement_policy) or KeepaliveEnforcement()
+    return Times(
+        idle_max_s=parameters.max_connection_idle or usual.idle_max_s,
+        age_max_s=parameters.max_connection_age or usual.age_max_s,
+        age_grace_s=parameters.max_connection_age_grace or usual.age_grace_s,
+        ping_after_s=parameters.time or usual.ping_after_s,
+        ping_timeout_s=parameters.timeout or usual.ping_timeout_s,
+        ping_interval_min_s=policy.min_time or usual.ping_interval_min_s,
+        permits_idle_pings=policy.permit_without_stream,
+    )

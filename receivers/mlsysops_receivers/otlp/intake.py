@@ -1,0 +1,114 @@
+"""The way of a request of one signal into its pipelines, whatever transport it came by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mlsysops_pipeline.pdata.counting import count_checked
+from mlsysops_pipeline.pdata.payload import Metadata, Payload
+from mlsysops_pipeline.pdata.signal import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mlsysops_pipeline.component import Entry, Settings
+    from mlsysops_receivers.otlp.config import Config
+
+HOPS_HEADER: Final = "mlsysops-hops"
+"""How many collectors the data has passed, as our exporters say; absent means none."""
+_HOPS_DIGITS_MAX: Final = 6
+_METADATA_MAX: Final = 1_024
+_UNITS: Final = {Signal.METRICS: "{datapoint}", Signal.LOGS: "{record}", Signal.TRACES: "{span}"}
+
+
+class Intake:
+    """Checks, counts and hands on. ``admit`` is that of the pipelines: see `Entry.admit`."""
+
+    __slots__ = (
+        "_accepted",
+        "_elements_max",
+        "_entry",
+        "_refused",
+        "_validate",
+        "admit",
+        "signal",
+    )
+
+    def __init__(
+        self, signal: Signal, entry: Entry, config: Config, settings: Settings, transport: str
+    ) -> None:
+        self.signal = signal
+        self.admit = entry.admit
+        self._entry = entry
+        self._elements_max = config.max_elements
+        self._validate: Callable[[Signal, bytes], None] | None = None
+        if config.validation == "full":
+            from mlsysops_pipeline.pdata.validation import validate  # noqa: PLC0415  if it is on
+
+            self._validate = validate
+        attributes = {"receiver": str(settings.id), "transport": transport}
+        name, unit = signal.item_noun, _UNITS[signal]
+        self._accepted = settings.meter.counter(f"otelcol_receiver_accepted_{name}", unit).bind(
+            attributes
+        )
+        self._refused = settings.meter.counter(f"otelcol_receiver_refused_{name}", unit).bind(
+            attributes
+        )
+
+    async def take(self, wire: bytes, metadata: Metadata) -> None:
+        """Return when the pipelines took responsibility for a serialized request.
+
+        A request without items is a success that nobody hears of (OC-3). Raises `PeerError` if
+        the request is at fault, `ConsumeError` if the pipelines do not accept it.
+        """
+        items = count_checked(self.signal, wire, self._elements_max)
+        if self._validate is not None:
+            self._validate(self.signal, wire)
+        if not items:
+            return
+        try:
+            await self._entry.consume(Payload(self.signal, wire, metadata, items=items))
+        except Exception:
+            self._refused.add(items)
+            raise
+        self._accepted.add(items)
+
+    def __repr__(self) -> str:
+        return f"<Intake {self.signal} accepted={self._accepted.value}>"
+
+
+class Senders:
+    """The `Metadata` of requests by one transport. It is the same for most of them, so it is kept."""
+
+    def __init__(self, transport: str) -> None:
+        self._transport = transport
+        self._known: dict[tuple[str, str], Metadata] = {}
+
+    def metadata(
+        self,
+        peer: str,
+        hops: str | None,
+        headers: Mapping[str, tuple[str, ...]] | None,
+        auth: Mapping[str, str],
+    ) -> Metadata:
+        """What is known about a request. ``headers``: ``None`` unless they are to be kept."""
+        if headers is not None or auth:
+            return Metadata(self._transport, peer, headers or {}, auth, read_hops(hops))
+        key = (peer, hops or "")
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _METADATA_MAX:
+                self._known.clear()
+            known = Metadata(self._transport, peer, hops=read_hops(hops))
+            self._known[key] = known
+        return known
+
+    def __repr__(self) -> str:
+        return f"<Senders {self._transport} known={len(self._known)}>"
+
+
+def read_hops(value: str | None) -> int:
+    """The number of collectors behind a request; what is no number counts as none."""
+    if not value or not value.isascii() or not value.isdigit():
+        return 0
+    return int(value) if len(value) <= _HOPS_DIGITS_MAX else 10**_HOPS_DIGITS_MAX
