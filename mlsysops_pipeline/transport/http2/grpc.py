@@ -117,7 +117,8 @@ class Call:
 
     ``message``: as it came, possibly compressed (``is_compressed``, with ``encoding``).
     ``deadline_s``: when the caller gives up, by the clock that is passed to `GrpcConnection`.
-    ``runner`` and ``authentication``: for whoever runs the call. ``is_over``: it has been answered, or never will be.
+    ``runner`` and ``authentication``: for whoever runs the call. ``is_over``: it has been
+    answered, or never will be.
     """
 
     __slots__ = (

@@ -13,7 +13,8 @@ import random
 import socket
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mlsysops_pipeline.errors import Code, CollectorError
+from mlsysops_pipeline.errors import Bug, Code, CollectorError
+from mlsysops_pipeline.transport import listen
 from mlsysops_pipeline.transport.http2 import limits
 from mlsysops_pipeline.transport.http2.grpc import Action, Call, GrpcConnection
 from mlsysops_pipeline.transport.http2.requests import NO_AUTH, GrpcRequest, read_headers
@@ -37,7 +38,6 @@ _LINGER_S: Final = 1.0
 _COMPLAINTS_MAX: Final = 100
 _COMPLAINT_INTERVAL_S: Final = 60.0
 _WRITE_HIGH_BYTES: Final = 256 << 10
-_BACKLOG: Final = 1_024
 
 
 def _age_factor() -> float:
@@ -139,6 +139,7 @@ class GrpcProtocol(asyncio.Protocol):
                     call.runner.add_done_callback(lambda _, call=call: self._stopped(call))
             else:
                 call.authentication = self._loop.create_task(self._authenticate(call))
+                self._server.linger(call.authentication)
 
     def _stopped(self, call: Call) -> None:
         call.runner = None
@@ -149,7 +150,12 @@ class GrpcProtocol(asyncio.Protocol):
         """Run one call and answer it. Nothing escapes but the cancellation that we asked for."""
         grpc = self.grpc
         try:
-            answer = await self._handle(call)
+            auth = NO_AUTH
+            if call.authentication is not None:
+                auth = await call.authentication
+                if auth is None:
+                    return  # refused, and answered
+            answer = await self._handle(call, auth)
         except asyncio.CancelledError:
             if call.is_over:
                 raise
@@ -164,10 +170,7 @@ class GrpcProtocol(asyncio.Protocol):
         call.runner = None
         self._settle()
 
-    async def _handle(self, call: Call) -> bytes:
-        auth = NO_AUTH
-        if call.authentication is not None:
-            auth = await call.authentication
+    async def _handle(self, call: Call, auth: Mapping[str, str]) -> bytes:
         message = call.message
         call.message = b""
         wire_bytes = len(message)
@@ -179,11 +182,11 @@ class GrpcProtocol(asyncio.Protocol):
             GrpcRequest(message, wire_bytes, call.path, self.peer, auth, call.block)
         )
 
-    async def _authenticate(self, call: Call) -> Mapping[str, str]:
-        """Who is it? A call that fails is refused before its message is complete."""
+    async def _authenticate(self, call: Call) -> Mapping[str, str] | None:
+        """Who is it? ``None`` for a call that was refused, perhaps before its message was here."""
         authenticator = self._server.authenticator
         if authenticator is None:
-            return NO_AUTH
+            raise Bug("calls are announced only where there is an authenticator")
         try:
             return await authenticator.authenticate(read_headers(call.block))
         except CollectorError as error:
@@ -193,7 +196,7 @@ class GrpcProtocol(asyncio.Protocol):
             status = GrpcStatus(Code.INTERNAL, "internal error")
         self.grpc.fail(call, status)
         self._settle()
-        return NO_AUTH
+        return None
 
     # The socket.
 
@@ -305,8 +308,9 @@ class NativeGrpcServer:
         self._connections_max = connections_max
         self._servers: list[asyncio.Server] = []
         self._protocols: set[GrpcProtocol] = set()
-        self._lingering: set[asyncio.Task[None]] = set()
+        self._lingering: set[asyncio.Task[Any]] = set()
         self._complaints: dict[str, float] = {}
+        self._is_stopping = False
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         service.wants_heads = authenticator is not None
@@ -325,19 +329,19 @@ class NativeGrpcServer:
                     lambda: GrpcProtocol(self),
                     sock=sock,
                     ssl=self._tls,
-                    backlog=_BACKLOG,
+                    backlog=listen.BACKLOG,
                     ssl_handshake_timeout=limits.HANDSHAKE_TIMEOUT_S if self._tls else None,
                 )
             )
 
     async def shutdown(self, grace_s: float) -> None:
         """Take no new connections and calls; what is under way has ``grace_s`` seconds left."""
+        self._is_stopping = True
         servers, self._servers = self._servers, []
+        listen.remove_files(self._sockets)
         for server in servers:
             server.close()
-        if not servers:
-            for sock in self._sockets:
-                sock.close()
+        listen.close(self._sockets)
         for protocol in list(self._protocols):
             protocol.drain(grace_s)
         if self._protocols:
@@ -345,7 +349,7 @@ class NativeGrpcServer:
         for protocol in list(self._protocols):
             protocol.abort()
         if self._lingering:
-            await asyncio.gather(*self._lingering, return_exceptions=True)
+            await asyncio.wait(self._lingering, timeout=_LINGER_S)
 
     async def _wait_until_empty(self, grace_s: float) -> None:
         """Return when no connection is left, or time is up."""
@@ -361,7 +365,9 @@ class NativeGrpcServer:
 
     def add(self, protocol: GrpcProtocol) -> bool:
         """Whether another connection may be served."""
-        if len(self._protocols) >= self._connections_max or not self._servers:
+        if self._is_stopping:
+            return False
+        if len(self._protocols) >= self._connections_max:
             self.complain("connections", f"more than {self._connections_max} connections")
             return False
         self._protocols.add(protocol)
@@ -374,8 +380,8 @@ class NativeGrpcServer:
         if not self._protocols:
             self._is_empty.set()
 
-    def linger(self, task: asyncio.Task[None]) -> None:
-        """Remember a call that was stopped until it has ended."""
+    def linger(self, task: asyncio.Task[Any]) -> None:
+        """Remember a task that nobody else awaits until it has ended."""
         self._lingering.add(task)
         task.add_done_callback(self._lingering.discard)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.transport.server_settings import GrpcServerConfig, KeepaliveServerConfig
 
 _FULL_SUCCESS: Final = b""  # OC-4: an answer without partial_success has no fields
+_DETAILS_MESSAGE_MAX: Final = 500
 _HOPS: Final = HOPS_HEADER.encode()
 
 
@@ -99,7 +100,8 @@ def status_of(error: Exception) -> GrpcStatus:
     told = refusal(error)
     if told.retry_after_s is None:
         return GrpcStatus(told.code, told.message)
-    details = encode_status(told.code, told.message, told.retry_after_s)
+    # A long message would push the hint out of what clients take for trailers.
+    details = encode_status(told.code, told.message[:_DETAILS_MESSAGE_MAX], told.retry_after_s)
     return GrpcStatus(told.code, told.message, details)
 
 
