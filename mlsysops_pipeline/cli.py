@@ -132,7 +132,11 @@ def sources(options: argparse.Namespace) -> list[ConfigurationSource]:
     if options.mode is None and not options.config and not options.set:
         raise UsageError("at least one --config, --set or --mode must be given")
     result: list[ConfigurationSource] = [
-        DictSource("default", {"service": {"telemetry": {"metrics": modes.telemetry(8888)}}})
+        DictSource(
+            "default",
+            {"service": {"telemetry": {"metrics": modes.telemetry(8888)}}},
+            yields=True,
+        )
     ]
     base = {}
     if options.mode is not None:

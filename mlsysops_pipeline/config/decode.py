@@ -62,6 +62,8 @@ class Field:
 @cache
 def fields_of(model: type[BaseModel]) -> tuple[Field, ...]:
     """The keys of a model, in the order in which they are declared."""
+    if not getattr(model, "__pydantic_fields_complete__", True):
+        model.model_rebuild()
     return tuple(_field(name, info) for name, info in model.model_fields.items())
 
 

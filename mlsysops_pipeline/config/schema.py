@@ -106,6 +106,7 @@ class ComponentConfig(BaseModel):
         populate_by_name=True,
         hide_input_in_errors=True,
         protected_namespaces=(),
+        defer_build=True,  # most models of a program are in no file
     )
 
     belongs_first: ClassVar[bool] = False
