@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from mlsysops_pipeline.errors import MalformedError, TooLargeError
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_pipeline.pdata.views import PATHS, Depth, merged_view, view
+from mlsysops_pipeline.pdata.views import CONTAINERS, PATHS, Depth, merged_view, view
 from mlsysops_pipeline.pdata.wire import fields
 
 if TYPE_CHECKING:
@@ -38,13 +38,6 @@ _OTHERS_MIN = 10_000
 _OTHERS_PER_ELEMENT = 8
 """Fields beside elements that a message cut into chunks may have: a metric has five or so."""
 
-_CONTAINERS = {
-    Signal.METRICS: ("MetricsData", "ResourceMetrics", "ScopeMetrics", "Metric", "Gauge"),
-    Signal.LOGS: ("LogsData", "ResourceLogs", "ScopeLogs"),
-    Signal.TRACES: ("TracesData", "ResourceSpans", "ScopeSpans"),
-}
-"""The messages that hold items, level by level. (A ``Sum`` has its points where a ``Gauge`` has.)"""
-
 
 def count_items(signal: Signal, wire: bytes) -> int:
     """Data points, log records or spans in one serialized request.
@@ -53,6 +46,11 @@ def count_items(signal: Signal, wire: bytes) -> int:
     is not looked at.
     """
     return _item_counter(signal, 0)(wire)
+
+
+def count_items_in(signal: Signal, level: int, wire: bytes) -> int:
+    """The same for a message inside a request: the one called ``CONTAINERS[signal][level]``."""
+    return _item_counter(signal, level)(wire)
 
 
 def check_elements(signal: Signal, wire: bytes, limit: int = ELEMENTS_MAX) -> None:
@@ -78,7 +76,7 @@ def count_checked(signal: Signal, wire: bytes, limit: int = ELEMENTS_MAX) -> int
 @cache
 def _item_counter(signal: Signal, level: int) -> Callable[[bytes], int]:
     """A function from a serialized message of kind ``level`` to the number of items in it."""
-    parse = view(signal, Depth.COUNTING, _CONTAINERS[signal][level]).FromString
+    parse = view(signal, Depth.COUNTING, CONTAINERS[signal][level]).FromString
     if signal is not Signal.METRICS or level > _METRIC_LEVEL:
         return _counter(parse, signal, level, len(PATHS[signal]))
     metrics = attrgetter(".".join(names)) if (names := _steps(signal, level, 3)) else _same
@@ -96,7 +94,7 @@ def _item_counter(signal: Signal, level: int) -> Callable[[bytes], int]:
 @cache
 def _container_counters(signal: Signal, level: int) -> list[Callable[[bytes], int]]:
     """Functions that count, in a message of kind ``level``, the groups and metrics in it."""
-    name = _CONTAINERS[signal][level]
+    name = CONTAINERS[signal][level]
     return [
         _counter(merged_view(signal, closed, name).FromString, signal, level, closed + 1)
         for closed in range(level, min(len(PATHS[signal]) - 1, _METRIC_LEVEL))
@@ -133,7 +131,7 @@ def _malformed(signal: Signal, error: DecodeError) -> MalformedError:
 @cache
 def _child_numbers(signal: Signal, level: int) -> frozenset[int]:
     """The numbers of the fields in which a message of kind ``level`` holds the next kind."""
-    found = view(signal, Depth.FULL, _CONTAINERS[signal][level]).DESCRIPTOR.fields_by_name
+    found = view(signal, Depth.FULL, CONTAINERS[signal][level]).DESCRIPTOR.fields_by_name
     return frozenset(found[name].number for name in PATHS[signal][level])
 
 

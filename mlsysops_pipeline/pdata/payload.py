@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from mlsysops_pipeline.errors import Bug
 from mlsysops_pipeline.pdata.counting import count_items
 
 if TYPE_CHECKING:
@@ -43,10 +44,12 @@ class Payload:
     merge, so merging payloads is adding tuples, and every member keeps its boundary (a member is
     one request as it came, which is how a malformed one can be found later).
 
-    A processor that changes data returns a new payload; nobody ever changes one.
+    A processor that changes data returns a new payload; nobody ever changes one, which is why
+    pipelines share them freely. ``items`` spares the counting where the number is known: it must
+    be what `counting.count_items` finds.
     """
 
-    __slots__ = ("_items", "_size", "metadata", "signal", "wires")
+    __slots__ = ("_counts", "_items", "_size", "metadata", "signal", "wires")
 
     def __init__(
         self,
@@ -56,11 +59,15 @@ class Payload:
         *,
         items: int | None = None,
     ) -> None:
-        self.signal = signal
-        self.wires: tuple[bytes, ...] = (wires,) if isinstance(wires, bytes) else tuple(wires)
-        self.metadata = metadata
+        # Checked by type checkers only: a guard at run time costs more than all the rest here.
+        self.signal: Final = signal
+        self.wires: Final[tuple[bytes, ...]] = (
+            (wires,) if isinstance(wires, bytes) else tuple(wires)
+        )
+        self.metadata: Final = metadata
         self._items = items
         self._size: int | None = None
+        self._counts: tuple[int, ...] | None = None
 
     @property
     def items(self) -> int:
@@ -69,8 +76,20 @@ class Payload:
         Raises `MalformedError` if a member's framing is broken down to the item.
         """
         if self._items is None:
-            self._items = sum(count_items(self.signal, wire) for wire in self.wires)
+            self._items = sum(self.member_items())
         return self._items
+
+    def member_items(self) -> tuple[int, ...]:
+        """The items of each member of ``wires``. Merging keeps what was known of the parts.
+
+        Raises `MalformedError` as ``items`` does.
+        """
+        if self._counts is None:
+            if self._items is not None and len(self.wires) == 1:
+                self._counts = (self._items,)
+            else:
+                self._counts = tuple([count_items(self.signal, wire) for wire in self.wires])
+        return self._counts
 
     @property
     def size(self) -> int:
@@ -89,22 +108,38 @@ class Payload:
 
     @staticmethod
     def merge(payloads: Iterable[Payload], metadata: Metadata | None = None) -> Payload:
-        """Concatenate payloads of one signal.
+        """Concatenate payloads of one signal, at least one.
 
-        Without ``metadata`` the result keeps only what stays true of a mixture: the largest
-        hop count. (As in the Collector, batching loses request headers unless it groups by them.)
+        Without ``metadata`` the result keeps only what stays true of a mixture. (As in the
+        Collector, batching loses request headers unless it groups by them.) In either case it has
+        passed as many hops as the part that has passed most.
         """
         parts = list(payloads)
-        if len(parts) == 1 and metadata is None:
-            return parts[0]
-        wires = tuple(wire for part in parts for wire in part.wires)
-        hops = max(part.metadata.hops for part in parts)
+        first = parts[0]
+        if len(parts) == 1 and (metadata is None or metadata is first.metadata):
+            return first
+        if any(part.signal is not first.signal for part in parts):
+            raise Bug("payloads of different signals cannot be merged")
+        hops = max([part.metadata.hops for part in parts])
         if metadata is None:
             metadata = Metadata(hops=hops)
-        return Payload(parts[0].signal, wires, metadata, items=sum(part.items for part in parts))
+        elif metadata.hops < hops:
+            metadata = replace(metadata, hops=hops)
+        merged = Payload(first.signal, [wire for part in parts for wire in part.wires], metadata)
+        merged._take_counts(parts)
+        return merged
 
-    def __len__(self) -> int:
-        return self.items
+    def _take_counts(self, parts: Sequence[Payload]) -> None:
+        """Know what is known of ``parts``, of whose members this payload is made."""
+        if all(part.is_counted for part in parts):
+            self._items = sum([part.items for part in parts])
+            if all(part._counts is not None or len(part.wires) == 1 for part in parts):  # noqa: SLF001  of its own class
+                self._counts = tuple([count for part in parts for count in part.member_items()])
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether ``items`` is known already, and so costs nothing and cannot raise."""
+        return self._items is not None
 
     def __repr__(self) -> str:
         return f"<Payload {self.signal} members={len(self.wires)} bytes={self.size}>"

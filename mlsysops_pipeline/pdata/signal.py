@@ -16,6 +16,8 @@ class Signal(enum.Enum):
     LOGS = "logs"
     TRACES = "traces"
 
+    __hash__ = object.__hash__  # members are keys where it counts, and the default is slow
+
     item_noun: str
     service: str
     method: str

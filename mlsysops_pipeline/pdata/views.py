@@ -105,8 +105,16 @@ PATHS: dict[Signal, tuple[tuple[str, ...], ...]] = {
 }
 """The fields that lead from a request to its items, one step after the other."""
 
-_ROOT = {Signal.METRICS: "MetricsData", Signal.LOGS: "LogsData", Signal.TRACES: "TracesData"}
-"""The message that has the wire form of the signal's ``Export...ServiceRequest``."""
+CONTAINERS: dict[Signal, tuple[str, ...]] = {
+    Signal.METRICS: ("MetricsData", "ResourceMetrics", "ScopeMetrics", "Metric", "Gauge"),
+    Signal.LOGS: ("LogsData", "ResourceLogs", "ScopeLogs"),
+    Signal.TRACES: ("TracesData", "ResourceSpans", "ScopeSpans"),
+}
+"""The messages along `PATHS`: ``PATHS[signal][level]`` are fields of ``CONTAINERS[signal][level]``.
+
+The first has the wire form of the signal's ``Export...ServiceRequest``. For members of ``data``
+stands ``Gauge``: all have their points in the same field.
+"""
 
 
 @cache
@@ -120,7 +128,7 @@ def view(signal: Signal, depth: Depth, name: str = "") -> type[Message]:
     if depth is Depth.COUNTING:
         return merged_view(signal, len(PATHS[signal]) - 1, name)
     _load(signal, depth)
-    return _message_class(_package(signal, depth.value), name or _ROOT[signal])
+    return _message_class(_package(signal, depth.value), name or CONTAINERS[signal][0])
 
 
 @cache
@@ -130,7 +138,7 @@ def merged_view(signal: Signal, closed: int, name: str = "") -> type[Message]:
     Those are repeated bytes; all that lies above is merged, all beside it unknown.
     """
     _load_merged(signal, closed)
-    return _message_class(_package(signal, f"merged{closed}"), name or _ROOT[signal])
+    return _message_class(_package(signal, f"merged{closed}"), name or CONTAINERS[signal][0])
 
 
 def parse(signal: Signal, depth: Depth, wire: bytes) -> Any:
@@ -239,7 +247,7 @@ def _trimmed_file(signal: Signal, depth: Depth) -> FileDescriptorProto:
 
     official = _official(signal)
     file = FileDescriptorProto()
-    waiting = [_ROOT[signal]]
+    waiting = [CONTAINERS[signal][0]]
     seen = set(waiting)
     while waiting:
         name = waiting.pop()
@@ -306,7 +314,7 @@ def _merged_file(signal: Signal, closed: int) -> FileDescriptorProto:
 
     official = _official(signal)
     file = FileDescriptorProto()
-    waiting = [(_ROOT[signal], 0)]
+    waiting = [(CONTAINERS[signal][0], 0)]
     while waiting:
         name, level = waiting.pop()
         message = file.message_type.add(name=_flat(name))

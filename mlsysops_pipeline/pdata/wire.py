@@ -55,9 +55,9 @@ def fields(wire: bytes, start: int, end: int) -> Iterator[Field]:
         yield Field(tag >> 3, first, content, at)
 
 
-def length_delimited(number: int, content: bytes) -> bytes:
-    """A field that holds a serialized message."""
-    return varint(number << 3 | _LENGTH) + varint(len(content)) + content
+def length_prefix(number: int, length: int) -> bytes:
+    """What stands before a message of ``length`` bytes in field ``number``: tag and length."""
+    return varint(number << 3 | _LENGTH) + varint(length)
 
 
 def varint(value: int) -> bytes:
