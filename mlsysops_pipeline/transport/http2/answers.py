@@ -70,10 +70,11 @@ class Outcome:
 class AnswerFields:
     """What a header block of an answer says, be it head, trailers or both.
 
-    ``code``: ``None`` if there is no `grpc-status`. ``http_status``: 0 in trailers.
+    ``code``: ``None`` if there is no `grpc-status`. ``http_status``: 0 in trailers. ``is_grpc``:
+    it is the head of an answer by a gRPC server.
     """
 
-    __slots__ = ("code", "content_type", "details", "encoding", "http_status", "message")
+    __slots__ = ("code", "content_type", "details", "encoding", "http_status", "is_grpc", "message")
 
     def __init__(self, fields: Fields) -> None:
         self.http_status = 0
@@ -95,6 +96,8 @@ class AnswerFields:
                 self.content_type = value
             elif name == b":status":
                 self.http_status = int(value)
+        is_grpc = _CONTENT_TYPE.fullmatch(self.content_type) is not None
+        self.is_grpc = is_grpc and self.http_status == 200
 
     @classmethod
     def of(cls, block: FieldBlock) -> AnswerFields:
@@ -103,11 +106,6 @@ class AnswerFields:
         if answer is None:
             answer = block.answer = cls(block.fields)
         return answer
-
-    @property
-    def is_grpc(self) -> bool:
-        """Whether a gRPC server wrote this head."""
-        return self.http_status == 200 and _CONTENT_TYPE.fullmatch(self.content_type) is not None
 
     def outcome(self) -> Outcome:
         """The end of a call whose last block this is."""

@@ -32,7 +32,7 @@ from mlsysops_pipeline.transport.http2.events import (
     TrailersReceived,
 )
 from mlsysops_pipeline.transport.http2.frames import ErrorCode
-from mlsysops_pipeline.transport.http2.messages import MessageBuffer
+from mlsysops_pipeline.transport.http2.messages import PREFIX_BYTES, MessageBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,6 +75,7 @@ class ClientCall:
 
     __slots__ = (
         "answer",
+        "body",
         "buffer",
         "deadline_s",
         "fields",
@@ -96,6 +97,7 @@ class ClientCall:
         self.started_s = 0.0
         self.stream: Stream | None = None
         self.answer: AnswerFields | None = None
+        self.body: bytes | None = None
         self.buffer: MessageBuffer | None = None
         self.outcome: Outcome | None = None
         self.waiter: Any = None
@@ -238,22 +240,31 @@ class ClientConnection:
             self._take_text(call, event)
             return
         buffer = call.buffer
+        data = event.data
         if buffer is None:
+            size = len(data) - PREFIX_BYTES
+            if size >= 0 and not (event.ended or data[0]) and size == int.from_bytes(data[1:5]):
+                # The usual case: a message that comes in one piece, and is far below the limit.
+                if call.body is None:
+                    call.body = bytes(data[PREFIX_BYTES:])
+                else:
+                    self._end(call, _second_message())
+                return
             buffer = call.buffer = MessageBuffer()
         was_known = buffer.size >= 0
-        buffer.add(event.data)
+        buffer.add(data)
         if not was_known and buffer.size >= 0:
             problem = self._check(call.answer, buffer)
             if problem is not None:
                 self._end(call, problem)
                 return
             self.connection.expect(stream, buffer.size - buffer.received)
-        if buffer.size >= 0 and buffer.received > buffer.size:
-            self._end(call, Outcome(Code.INTERNAL, "more than one message in a unary answer"))
+        if call.body is not None or 0 <= buffer.size < buffer.received:
+            self._end(call, _second_message())
         elif event.ended:
             self._take_end(call, AnswerFields(()))
         else:
-            buffer.settle(len(event.data))
+            buffer.settle(len(data))
 
     @staticmethod
     def _check(answer: AnswerFields, buffer: MessageBuffer) -> Outcome | None:
@@ -292,7 +303,9 @@ class ClientConnection:
             self._end(call, head.http_outcome(text))
             return
         outcome = trailers.outcome()
-        if buffer is not None and outcome.code == Code.OK:
+        if call.body is not None:
+            outcome.body = call.body
+        elif buffer is not None and outcome.code is Code.OK:
             if buffer.size < 0 or buffer.received < buffer.size:
                 outcome = Outcome(Code.INTERNAL, "the answer ends within its message")
             else:
@@ -421,3 +434,7 @@ class ClientConnection:
     def __repr__(self) -> str:
         state = "draining" if self.is_draining else "ready" if self.is_ready else "not ready"
         return f"<ClientConnection {state} calls={len(self.calls)} {self.connection!r}>"
+
+
+def _second_message() -> Outcome:
+    return Outcome(Code.INTERNAL, "more than one message in a unary answer")

@@ -287,7 +287,7 @@ class Connection:
         if self.is_client and not stream.is_responded:
             self._take_response(stream, block, ended=ended)
             return
-        problem = trailers_problem(block.fields) if ended else "HEADERS in the middle of a body"
+        problem = trailers_problem(block) if ended else "HEADERS in the middle of a body"
         if encoded.is_circular:
             problem = "a stream depends on itself"
         elif not problem and stream.length_left > 0:
@@ -329,7 +329,7 @@ class Connection:
         self._events.append(RequestReceived(stream, head, block, ended, is_too_large))
 
     def _take_response(self, stream: Stream, block: FieldBlock, *, ended: bool) -> None:
-        problem = response_problem(block.fields)
+        problem = response_problem(block)
         if problem:
             raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR, problem)
         if block.fields[0][1][:1] == b"1":  # informational: the answer is still to come

@@ -141,19 +141,27 @@ class RequestHeads:
         return f"<RequestHeads heads={len(self._heads)}>"
 
 
-def trailers_problem(fields: Fields) -> str:
+def trailers_problem(block: FieldBlock) -> str:
     """Why a trailer section is malformed; empty when it is not."""
-    return _split(fields, frozenset(), {}, [])
+    if block.well_formed_as == "trailers":
+        return ""
+    problem = _split(block.fields, frozenset(), {}, [])
+    if not problem:
+        block.well_formed_as = "trailers"
+    return problem
 
 
-def response_problem(fields: Fields) -> str:
+def response_problem(block: FieldBlock) -> str:
     """Why the head of a response is malformed; empty when it is not."""
+    if block.well_formed_as == "response":
+        return ""
     pseudo: dict[bytes, bytes] = {}
-    problem = _split(fields, _RESPONSE_PSEUDO, pseudo, [])
+    problem = _split(block.fields, _RESPONSE_PSEUDO, pseudo, [])
     if problem:
         return problem
     if not _STATUS.fullmatch(pseudo.get(b":status", b"")):
         return "no :status"
+    block.well_formed_as = "response"
     return ""
 
 

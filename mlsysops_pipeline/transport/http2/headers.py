@@ -62,10 +62,11 @@ class FieldBlock:
 
     ``list_bytes`` is the size by RFC 9113, section 6.5.2. ``head`` is for whoever interprets the
     fields, and lives as long as the block is remembered. ``volatile``: the fields that it left out.
-    ``answer``: the same for whoever interprets the fields of an answer.
+    ``answer``: the same for whoever interprets the fields of an answer. ``well_formed_as``: what it
+    was found to be well formed as, so that this is checked once.
     """
 
-    __slots__ = ("answer", "fields", "head", "list_bytes", "volatile")
+    __slots__ = ("answer", "fields", "head", "list_bytes", "volatile", "well_formed_as")
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
@@ -75,6 +76,7 @@ class FieldBlock:
         self.head: RequestHead | None = None
         self.volatile: Fields = ()
         self.answer: AnswerFields | None = None
+        self.well_formed_as = ""
 
 
 class HeaderDecoder:

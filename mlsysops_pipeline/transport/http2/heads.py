@@ -75,10 +75,13 @@ def timeout_value(timeout_s: float) -> bytes:
     return b"%dS" % min(math.ceil(timeout_s), _DIGITS_MAX)
 
 
+def is_reserved(name: str) -> bool:
+    """Whether the client itself says this. Metadata of such a name is left out, as in gRPC."""
+    return name.startswith("grpc-") or name in _RESERVED
+
+
 def metadata_problem(name: str, value: str) -> str:
     """Why a field cannot be sent as metadata; empty when it can. ``name`` in lower case."""
-    if name.startswith("grpc-") or name in _RESERVED:
-        return "is set by the gRPC client itself"
     if _NAME.fullmatch(name) is None:
         return "is no name of gRPC metadata (lower-case letters, digits, _ - .)"
     if not name.endswith("-bin") and _VALUE.fullmatch(value) is None:
