@@ -41,7 +41,8 @@ def explained(model: type[BaseModel], detail: Any, node: Node) -> str:
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         bound = context[key]
-        text = format_duration(float(bound)) if mark == "duration" else str(bound)
+        plain = f"{bound:g}" if isinstance(bound, float) else str(bound)
+        text = format_duration(float(bound)) if mark == "duration" else plain
         return f"{words} {text}{got}"
     if kind in _LENGTHS:
         key, words, noun = _LENGTHS[kind]

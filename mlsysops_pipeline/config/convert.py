@@ -170,10 +170,10 @@ def _string(call: _Call) -> Any:
         return value
     if value is None:
         return ""
+    if call.node.reference and call.node.text is not None:
+        return call.node.text
     if call.node.is_tree:
         return call.expected("a string")
-    if call.node.reference:
-        return call.node.text or ""
     return call.expected("a string", f'write "{call.node.text}" in quotes')
 
 

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlsysops_pipeline.config.nodes import DEPTH_MAX, Node, nested
+from mlsysops_pipeline.config.nodes import Node, nested
 from mlsysops_pipeline.config.problems import Problem, Severity, error
 from mlsysops_pipeline.config.reading import Reader, read_bytes
 
@@ -28,6 +28,8 @@ _ROUNDS_MAX = 1000
 _TEXT_MAX = 1024 * 1024
 _REFERENCES_MAX = 20_000
 """In a whole configuration: variables that contain lists of variables grow exponentially."""
+_INSIDE_MAX = 16
+"""References inside what another one stands for: includes in includes."""
 UNSET = "unset"
 """The code of problems about environment variables without a value."""
 
@@ -44,16 +46,17 @@ class Expander:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._references = 0
+        self._inside = 0
         self.problems: list[Problem] = []
 
     def expand(self, node: Node, path: KeyPath = ()) -> Node:
         """The tree with every reference replaced and `$$` unescaped. Keys are never expanded."""
         if isinstance(node.value, dict):
             children = {k: self.expand(child, (*path, k)) for k, child in node.value.items()}
-            return Node(children, node.position, key=node.key, reference=node.reference)
+            return Node(children, node.position, node.text, node.key, node.reference, node.empty)
         if isinstance(node.value, list):
             items = [self.expand(child, (*path, i)) for i, child in enumerate(node.value)]
-            return Node(items, node.position, key=node.key, reference=node.reference)
+            return Node(items, node.position, node.text, node.key, node.reference, node.empty)
         if not isinstance(node.value, str) or "$" not in node.value:
             return node
         return self._value(node, path)
@@ -68,7 +71,7 @@ class Expander:
                 plain = text.replace("$$", "$")
                 return Node(plain, node.position, plain, node.key, reference, empty)
             self._references += 1
-            if self._references > _REFERENCES_MAX or len(path) > DEPTH_MAX:
+            if self._references > _REFERENCES_MAX or self._inside > _INSIDE_MAX:
                 break
             start, end = span
             inner = text[start + 2 : end - 1]
@@ -78,7 +81,7 @@ class Expander:
                 reference = reference or inner
                 if not isinstance(found.value, str) or "$" not in found.value:
                     found.key, found.reference, found.empty = node.key, reference, empty
-                    return self.expand(found, path) if found.is_tree else found
+                    return self._below(found, path) if found.is_tree else found
                 text = found.value
                 continue
             if found.is_tree:
@@ -87,8 +90,17 @@ class Expander:
             text = text.replace(text[start:end], found.text or "")
             if len(text) > _TEXT_MAX:
                 break
-        self._complain(node.position, path, "too many recursive expansions")
+        message = "too many recursive expansions"
+        if not any(problem.message == message for problem in self.problems):
+            self._complain(node.position, path, message)
         return Node(None, node.position, key=node.key)
+
+    def _below(self, tree: Node, path: KeyPath) -> Node:
+        """A map or list that a reference stands for, with the references inside it replaced."""
+        self._inside += 1
+        expanded = self.expand(tree, path)
+        self._inside -= 1
+        return expanded
 
     def _complain(self, position: Position, path: KeyPath, message: str) -> None:
         self.problems.append(error(position, path, message))
@@ -145,8 +157,7 @@ def _parsed(text: str, source: str, position: Position) -> Node:
     if node is None or reader.problems:
         return Node(text, position, text)
     _place(node, position)
-    if not node.is_tree:
-        node.text = text
+    node.text = text
     return node
 
 
