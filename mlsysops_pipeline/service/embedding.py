@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsysops_pipeline.component import Entry, Factory, Kind, Settings, Stability
-from mlsysops_pipeline.config.schema import ComponentConfig
-from mlsysops_pipeline.delivery import DeliveryConfig
+from mlsysops_pipeline.config.schema import ComponentConfig, Duration, Section
+from mlsysops_pipeline.delivery import DeliveryConfig, QueueConfig, RetryConfig
 from mlsysops_pipeline.errors import PermanentError
 from mlsysops_pipeline.pdata.signal import Signal
 
@@ -26,9 +26,12 @@ class SourceConfig(ComponentConfig):
 class SinkConfig(DeliveryConfig):
     """Queue, retry and timeout as of any exporter, all off unless they are written."""
 
-    sending_queue: Any = None
-    retry_on_failure: Any = None
-    timeout: float = 0.0
+    sending_queue: Section[QueueConfig] = None
+    """The queue in front of the function. Off: `feed` waits for the function and gets its error."""
+    retry_on_failure: Section[RetryConfig] = None
+    """Calling again after a `RetryableError`. Off unless written."""
+    timeout: Duration = 0.0
+    """How long one call may take, in seconds. 0: as long as it takes."""
 
 
 class Source:
