@@ -4,8 +4,8 @@ Nothing here waits, sends or asks for the time. A `Batcher` is told of payloads 
 and answers with the batches that are complete. Payloads are merged by reference: members keep
 their boundaries, and nothing is copied before an exporter joins them.
 
-Rules (CV-1): a batch is complete when it reaches ``min_size``, or ``flush_s`` after its first
-request. What is larger than ``max_size`` is split into pieces of that size, and the last piece,
+Rules (CV-1): a batch is complete when it reaches ``min_size`` (or 16 MiB, so that large items do
+not fill whoever holds it), or ``flush_s`` after its first request. What is larger than ``max_size`` is split into pieces of that size, and the last piece,
 when smaller than ``min_size``, is where the next batch begins.
 """
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 PARTITIONS_MAX = 10_000
 """Batches that one batcher keeps open at a time; the oldest is completed early beyond that."""
+
+BATCH_BYTES = 16 * 1024 * 1024
+"""A batch of this many bytes is complete, however few items they are."""
 
 Key: TypeAlias = tuple[tuple[str, ...], ...]
 """The values of the metadata keys, in their order; empty where a header is missing."""
@@ -99,22 +102,22 @@ class Batch:
         return batch
 
     def merged(self, metadata_keys: tuple[str, ...]) -> Payload:
-        """All parts as one payload.
-
-        Its metadata is what is true whatever else came along: the largest hop count, and the
-        headers by which requests were kept apart. That holds for a batch of one request as well:
-        what a component behind it sees must not depend on how busy the collector is.
-        """
-        hops = 0
-        wires: list[bytes] = []
-        for part in self.parts:
-            wires += part.wires
-            hops = max(hops, part.metadata.hops)
-        headers = {
-            name: values for name, values in zip(metadata_keys, self.key, strict=True) if values
-        }
-        metadata = Metadata(hops=hops, headers=headers) if headers else Metadata(hops=hops)
+        """All parts as one payload, by reference."""
+        wires = [wire for part in self.parts for wire in part.wires]
+        metadata = self.metadata(metadata_keys)
         return Payload(self.parts[0].signal, wires, metadata, items=self.items)
+
+    def metadata(self, metadata_keys: tuple[str, ...]) -> Metadata:
+        """What is true of the batch, whatever came along in it.
+
+        That is the largest hop count, and the headers by which requests were kept apart. It holds
+        for a batch of one request as well: what a component behind it sees must not depend on how
+        busy the collector is.
+        """
+        hops = max([part.metadata.hops for part in self.parts])
+        pairs = zip(metadata_keys, self.key, strict=True)
+        headers = {name: values for name, values in pairs if values}
+        return Metadata(hops=hops, headers=headers) if headers else Metadata(hops=hops)
 
     @property
     def items_waited_for(self) -> int:
@@ -164,7 +167,7 @@ class Batcher:
         if receipt is not None:
             batch.receipts.append((receipt, items))
         total = batch.items if self._by_items else batch.size
-        if total >= rules.min_size:
+        if total >= rules.min_size or batch.size >= BATCH_BYTES:
             self._close(key)
             if rules.max_size and total > rules.max_size:
                 completed += self._in_pieces(batch, now)
@@ -224,7 +227,7 @@ class Batcher:
     def _in_pieces(self, batch: Batch, now: float) -> list[Batch]:
         """Split a batch that is too large; a last piece that is too small is kept open."""
         rules = self.rules
-        payload = batch.merged(rules.metadata_keys)
+        payload = Payload.merge(batch.parts, batch.metadata(rules.metadata_keys))
         limits = {"items_max" if self._by_items else "bytes_max": rules.max_size}
         pieces = [
             Batch(batch.key, parts=[piece], items=piece.items, size=piece.size)
