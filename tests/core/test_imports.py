@@ -1,0 +1,54 @@
+"""Importing costs what is used: an agent must start fast and stay small."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("aiohttp", "grpc", "bcrypt", "re2", "opentelemetry.sdk", "h2", "numpy", "pandas")
+REPORT = "import json, sys; print(json.dumps(sorted(sys.modules)))"
+
+
+def modules_after(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{REPORT}"],
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=True,
+    )
+    return set(json.loads(done.stdout))
+
+
+def test_the_package_imports_nothing_until_a_name_is_used() -> None:
+    loaded = modules_after("import mlsysops_pipeline")
+
+    assert not loaded & {"pydantic", "google.protobuf", "yaml", *HEAVY}
+
+
+def test_an_embedding_program_sees_its_names_and_gets_a_clear_error_for_others() -> None:
+    import mlsysops_pipeline
+
+    assert "Collector" in dir(mlsysops_pipeline)
+    with pytest.raises(AttributeError, match="no attribute 'Kollector'"):
+        mlsysops_pipeline.Kollector  # noqa: B018  the access is the test
+
+
+@pytest.mark.slow
+def test_an_agent_that_forwards_by_grpc_loads_nothing_heavy() -> None:
+    loaded = modules_after(
+        "from mlsysops_pipeline import cli\n"
+        "from mlsysops_pipeline.registry import Registry\n"
+        "from mlsysops_pipeline.config import load_configuration\n"
+        "from mlsysops_pipeline.service.collector import Collector\n"
+        "options = cli._parser('run').parse_args(['--mode=agent', '--export-to=a:1'])\n"
+        "configuration, _ = load_configuration(cli.sources(options), Registry.installed())\n"
+        "Collector(configuration)\n"
+    )
+
+    assert set() == loaded & set(HEAVY)
+    assert "mlsysops_exporters.otlp_http" not in loaded
+    assert "opentelemetry.proto.metrics.v1.metrics_pb2" not in loaded
