@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "OWN_HEADERS",
     "ClientAuthConfig",
     "CompressionParams",
     "CookiesConfig",
@@ -55,6 +56,11 @@ _KEEPALIVE_MIN_S: Final = 10.0
 """gRPC clients never ping more often, whatever is configured."""
 
 _DEFLATE_LEVELS: Final = (-2, 9)
+OWN_HEADERS: Final = frozenset(
+    {"connection", "content-encoding", "content-length", "content-type", "transfer-encoding"}
+)
+"""Headers of requests that no configuration and no authenticator changes."""
+
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -352,6 +358,9 @@ class HttpClientConfig(ComponentConfig):
                 yield Finding(("headers",), f"{name!r} is no name of a header")
             elif not value.reveal().isprintable():
                 yield Finding(("headers",), f"{name} has a value with control characters")
+            elif name.lower() in OWN_HEADERS:
+                message = f"{name} has no effect: the HTTP client sets it itself"
+                yield Finding(("headers",), message, Severity.WARNING)
 
     def destinations(self) -> Iterable[Endpoint]:
         """The peers, so that loops are found."""
