@@ -227,7 +227,7 @@ def _unsnappy(data: bytes, bytes_max: int) -> bytes:
     if data.startswith(_SNAPPY_STREAM):
         return _unsnappy_stream(data, bytes_max)
     if not data:
-        raise MalformedError("snappy: the data is empty")
+        return data  # what the Go library makes of an empty message
     snappy = _cramjam().snappy
     try:
         declared: int = snappy.decompress_raw_len(data)
@@ -240,7 +240,7 @@ def _unsnappy(data: bytes, bytes_max: int) -> bytes:
 
 def _unsnappy_stream(data: bytes, bytes_max: int) -> bytes:
     if not data:
-        raise MalformedError("snappy: the data is empty")
+        return data
     return _decode_into(_cramjam().snappy.decompress_into, data, bytes_max, "snappy")
 
 

@@ -28,6 +28,7 @@ BODY_BYTES_PER_S: Final = 16 << 10
 WRITE_TIMEOUT_S: Final = 30.0
 _LINGER_S: Final = 5.0
 """How long a connection that we ended is still read from, for the peer to see why."""
+_HALF_CLOSED_S: Final = 1.0
 _READ_AHEAD_BYTES_MAX: Final = 64 << 10
 _WRITE_HIGH_BYTES: Final = 256 << 10
 _UNREADABLE_CODES: Final = {501: Code.UNIMPLEMENTED, 505: Code.UNIMPLEMENTED}
@@ -51,6 +52,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_answered = False
         self._is_closing = False
         self._closes_after = False
+        self._is_half_closed = False
         self._is_in_head = True
         self._body_since_s = 0.0
         self._due_s = math.inf
@@ -87,9 +89,13 @@ class HttpConnection(asyncio.Protocol):
         transport = self._transport
         if self._task is None or self._is_closing or transport is None:
             return False
-        self._closes_after = True
-        # It may still read the answer to what it has sent; TLS cannot close one half.
-        return transport.get_extra_info("sslcontext") is None
+        if transport.get_extra_info("sslcontext") is not None:
+            return False  # TLS cannot close one half
+        # It has gone, or it only says that it will send no more: an answer that is ready soon is
+        # worth writing, and a handler that takes longer has nobody waiting for it.
+        self._closes_after = self._is_half_closed = True
+        self._set_due(self._clock.monotonic() + _HALF_CLOSED_S)
+        return True
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`: who does not read is not read from."""
@@ -424,7 +430,7 @@ class HttpConnection(asyncio.Protocol):
             self.abort()
         elif now_s < self._due_s:
             self._schedule()
-        elif self._is_closing:
+        elif self._is_closing or self._is_half_closed:
             self.abort()
         elif self._request is None and not self._pending:
             self._close(lingers=False)  # idle, or nothing ever came
