@@ -13,6 +13,7 @@ from mlsysops_pipeline.errors import (
     QueueFullError,
     RetryableError,
 )
+from mlsysops_pipeline.fanout import combined, give_to_all
 from mlsysops_pipeline.ledger import PipelineLedger
 from mlsysops_pipeline.pdata.payload import Payload
 from mlsysops_pipeline.pdata.signal import Signal
@@ -21,8 +22,6 @@ from mlsysops_pipeline.service.nodes import (
     PipelineExit,
     ProcessorNode,
     ReceiverEntry,
-    combined,
-    give_to_all,
 )
 from mlsysops_pipeline.testing import Sink, make_payload, make_settings, make_wire
 
