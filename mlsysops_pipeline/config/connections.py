@@ -19,15 +19,10 @@ def check(outline: Outline) -> Iterator[Problem]:
     """Ambiguous ids, connectors that are used on one side only or cannot convert, cycles."""
     for id_, connector in outline.components[Kind.CONNECTOR].items():
         yield from _ambiguous(outline, id_, connector)
-        sources = using(outline, "exporters", id_)
-        targets = using(outline, "receivers", id_)
+        sources = outline.using("exporters", id_)
+        targets = outline.using("receivers", id_)
         yield from _sides(id_, connector, sources, targets)
     yield from _cycles(outline)
-
-
-def using(outline: Outline, name: str, id_: ComponentID) -> list[PipelineOutline]:
-    """The pipelines that have a component in one of their lists."""
-    return [p for p in outline.pipelines.values() if id_ in p.ids(name)]
 
 
 def _ambiguous(outline: Outline, id_: ComponentID, connector: Defined) -> Iterator[Problem]:
@@ -124,7 +119,7 @@ def following(outline: Outline, id_: PipelineID) -> Iterator[tuple[ComponentID, 
         if connector is None or member in outline.components[Kind.EXPORTER]:
             continue
         pairs = connector.factory.pairs if connector.factory is not None else frozenset()
-        for target in using(outline, "receivers", member):
+        for target in outline.using("receivers", member):
             if (id_.signal, target.id.signal) in pairs:
                 yield member, target.id
 

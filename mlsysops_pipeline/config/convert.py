@@ -303,16 +303,14 @@ def _list(call: _Call, wanted: Any, parts: tuple[Any, ...]) -> Any:
     node = call.node
     if node.value is None:
         return DEFAULT
-    if isinstance(node.value, str):
+    is_fixed = wanted is tuple and len(parts) > 1 and parts[-1] is not Ellipsis
+    if isinstance(node.value, str) and not is_fixed:
         return _split(call, wanted, item)
     if not isinstance(node.value, list):
         return call.expected("a list")
-    if wanted is tuple and len(parts) > 1 and parts[-1] is not Ellipsis:
-        if len(parts) != len(node.value):
-            return call.expected(f"a list of {len(parts)}")
-        wants: Sequence[Any] = parts
-    else:
-        wants = [item] * len(node.value)
+    if is_fixed and len(parts) != len(node.value):
+        return call.expected(f"a list of {len(parts)}")
+    wants = parts if is_fixed else (item,) * len(node.value)
     values = [
         convert(call.decoder, want, (), child, (*call.path, index))
         for index, (want, child) in enumerate(zip(wants, node.value, strict=True))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.component import Kind
-from mlsysops_pipeline.config.connections import following, using
+from mlsysops_pipeline.config.connections import following
 from mlsysops_pipeline.config.decode import models_in
 from mlsysops_pipeline.config.problems import Path, Position, Problem, error, path_text, warning
 
@@ -195,7 +195,7 @@ def _returns(
     outline: Outline, exporter: ComponentID, to: dict[ComponentID, list[ComponentID]]
 ) -> bool:
     """Whether what the exporter sends reaches it again, over receivers and connectors."""
-    starts = {p.id.signal for p in using(outline, "exporters", exporter)}
+    starts = {p.id.signal for p in outline.using("exporters", exporter)}
     return any(_returns_signal(outline, exporter, signal, to) for signal in starts)
 
 
@@ -226,6 +226,6 @@ def _entered(
     outline: Outline, receivers: Iterable[ComponentID], signal: Signal
 ) -> Iterator[PipelineID]:
     for receiver in receivers:
-        for pipeline in using(outline, "receivers", receiver):
+        for pipeline in outline.using("receivers", receiver):
             if pipeline.id.signal is signal:
                 yield pipeline.id

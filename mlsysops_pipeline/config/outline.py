@@ -73,6 +73,18 @@ class Outline:
     pipelines: dict[PipelineID, PipelineOutline]
     telemetry: TelemetryConfig | None
     has_pipelines_key: bool = True
+    _users: dict[tuple[str, ComponentID], list[PipelineOutline]] = field(default_factory=dict)
+
+    def add(self, pipeline: PipelineOutline) -> None:
+        """Take a pipeline into the outline."""
+        self.pipelines[pipeline.id] = pipeline
+        for name in MEMBERS:
+            for id_ in pipeline.ids(name):
+                self._users.setdefault((name, id_), []).append(pipeline)
+
+    def using(self, name: str, id_: ComponentID) -> list[PipelineOutline]:
+        """The pipelines that have a component in the list of this name."""
+        return self._users.get((name, id_), [])
 
     def kind_of_member(self, name: str, id_: ComponentID) -> Defined | None:
         """The component that a pipeline's list means: its own kind, or a connector."""
@@ -184,7 +196,7 @@ def _read_service(node: Node | None, decoder: Decoder, outline: Outline) -> None
         members = {
             name: _references(content.get(name), (*where, name), decoder) for name in MEMBERS
         }
-        outline.pipelines[id_] = PipelineOutline(id_, child, where, members)
+        outline.add(PipelineOutline(id_, child, where, members))
 
 
 def _references(node: Node | None, path: Path, decoder: Decoder) -> list[Reference]:
