@@ -34,9 +34,8 @@ _CHUNK_BYTES = 1_310_720
 """Most bytes that are parsed at once while it is unknown how many elements they hold. Each takes
 up to 30 bytes while it is counted: 18 MB for a chunk of nothing but empty messages."""
 
-_OTHERS_MIN = 10_000
-_OTHERS_PER_ELEMENT = 8
-"""Fields beside elements that a message cut into chunks may have: a metric has five or so."""
+_OTHERS_MAX = 10_000
+"""Fields in a chunk that are no elements, when a message is cut into chunks: it has five or so."""
 
 
 def count_items(signal: Signal, wire: bytes) -> int:
@@ -160,7 +159,7 @@ class _Tally:
                 is_child = number in numbers
                 children += is_child
                 others += not is_child
-                if children > self._left or others > _OTHERS_MIN + children * _OTHERS_PER_ELEMENT:
+                if children > self._left or others > _OTHERS_MAX:
                     self._refuse()
                 if last - begun <= _CHUNK_BYTES:
                     continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.errors import MalformedError
 
@@ -16,43 +16,38 @@ _NESTING_MAX = 100
 """Levels of groups that are followed, as in protobuf itself."""
 
 
-class Field(NamedTuple):
-    """Where one field lies. ``start:end`` is all of it, ``content:end`` what follows its length."""
-
-    number: int
-    start: int
-    content: int
-    end: int
-
-
-def fields(wire: bytes, start: int, end: int) -> Iterator[Field]:
+def fields(wire: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """The fields of a message that lies at ``start:end``, nested ones closed.
 
-    ``content`` equals ``end`` for fields without a length (numbers, groups). Reads as it goes:
-    raises `MalformedError` where the first broken field is reached.
+    Each is its number, where it begins, where its content begins and where it ends. A field
+    without a length (a number, a group) has no content: that begins where the field ends.
+    Reads as it goes: raises `MalformedError` where the first broken field is reached.
     """
     at = start
     while at < end:
         first = at
         try:
-            tag = wire[at]
-            at += 1
-            if tag >= 0x80:
-                tag, at = _varint(wire, first)
-            if tag & 7 == _LENGTH:
-                length = wire[at]
-                at += 1
-                if length >= 0x80:
-                    length, at = _varint(wire, at - 1)
-                content = at
-                at += length
+            tag, length = wire[at], wire[at + 1]
+            if tag < 0x80 and length < 0x80 and tag & 7 == _LENGTH:
+                content = at + 2  # the inner loop of `counting`: most fields are like this
+                at = content + length
             else:
-                content = at = _skip(wire, tag, at)
+                tag, content, at = _read(wire, at)
         except IndexError:
-            at = content = end + 1
+            at = end + 1
         if at > end:
             raise MalformedError("a field ends after the message that holds it")
-        yield Field(tag >> 3, first, content, at)
+        yield tag >> 3, first, content, at
+
+
+def _read(wire: bytes, at: int) -> tuple[int, int, int]:
+    """The tag of any field, and where its content begins and ends. May raise `IndexError`."""
+    tag, at = _varint(wire, at)
+    if tag & 7 != _LENGTH:
+        end = _skip(wire, tag, at)
+        return tag, end, end
+    length, content = _varint(wire, at)
+    return tag, content, content + length
 
 
 def length_prefix(number: int, length: int) -> bytes:
