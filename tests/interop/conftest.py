@@ -6,9 +6,8 @@ set, as in CI, it fails them instead.
 
 from __future__ import annotations
 
-import importlib.util
+import gzip
 import os
-import platform
 import shutil
 import signal
 import socket
@@ -24,21 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from mlsysops_pipeline import Signal
+from tests.interop.items import REQUESTS, items
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-REQUESTS = {
-    Signal.METRICS: metrics_service_pb2.ExportMetricsServiceRequest,
-    Signal.LOGS: logs_service_pb2.ExportLogsServiceRequest,
-    Signal.TRACES: trace_service_pb2.ExportTraceServiceRequest,
-}
-KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
+_PYTHON_PEERS = Path(__file__).parent / "python" / ".venv"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,7 +60,7 @@ def free_port() -> int:
 def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 20) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}"
         time.sleep(0.02)  # between two looks at another process
 
 
@@ -81,8 +73,10 @@ class OtlpSink:
     """An OTLP server that is not the collector: official classes, full decoding, exact counts."""
 
     def __init__(self) -> None:
-        self.requests: dict[Signal, list[Any]] = {signal: [] for signal in Signal}
+        self._requests: dict[Signal, list[Any]] = {signal: [] for signal in Signal}
         self._lock = Lock()
+        self.encodings: set[str] = set()
+        """Compression and content type of what came over HTTP."""
         options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
         self._grpc = grpc.server(futures.ThreadPoolExecutor(4), options=options)
         for signal_ in Signal:
@@ -101,20 +95,24 @@ class OtlpSink:
         def take(request: bytes, _context: Any = None) -> bytes:
             message = REQUESTS[signal_].FromString(request)
             with self._lock:
-                self.requests[signal_].append(message)
+                self._requests[signal_].append(message)
             return b""
 
         return take
 
     def _http_handler(self) -> type[BaseHTTPRequestHandler]:
         paths = {signal_.url_path: self._taker(signal_) for signal_ in Signal}
+        encodings = self.encodings
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                paths[self.path](body)
+                encoding = self.headers.get("Content-Encoding", "none")
+                encodings.add(encoding)
+                encodings.add(self.headers["Content-Type"])
+                paths[self.path](gzip.decompress(body) if encoding == "gzip" else body, None)
                 self.send_response(200)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", "0")
@@ -125,32 +123,20 @@ class OtlpSink:
 
         return Handler
 
-    def items(self, signal_: Signal) -> int:
-        """Data points, log records or spans so far, counted by the official classes."""
+    def messages(self, signal_: Signal) -> list[Any]:
+        """The requests so far."""
         with self._lock:
-            messages = list(self.requests[signal_])
-        return sum(count(signal_, message) for message in messages)
+            return list(self._requests[signal_])
+
+    def items(self, signal_: Signal) -> list[bytes]:
+        """Data points, log records or spans so far, as `items` makes them."""
+        return [one for message in self.messages(signal_) for one in items(signal_, message)]
 
     def stop(self) -> None:
         self._grpc.stop(0).wait()
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
-
-
-def count(signal_: Signal, message: Any) -> int:
-    if signal_ is Signal.METRICS:
-        return sum(
-            len(getattr(metric, kind).data_points)
-            for group in message.resource_metrics
-            for scope in group.scope_metrics
-            for metric in scope.metrics
-            for kind in KINDS
-            if metric.HasField(kind)
-        )
-    if signal_ is Signal.LOGS:
-        return sum(len(s.log_records) for g in message.resource_logs for s in g.scope_logs)
-    return sum(len(s.spans) for g in message.resource_spans for s in g.scope_spans)
 
 
 class Program:
@@ -172,6 +158,13 @@ class Program:
             return answers(port)
 
         wait_for(ready, f"port {port}")
+
+    def wait_for(self, condition: Callable[[], object], what: str, timeout_s: float = 20) -> None:
+        """Wait for something that this program does; its log explains why it does not."""
+        try:
+            wait_for(condition, what, timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the program said:\n{self.text()}") from None
 
     def stop(self, timeout_s: float = 20) -> int:
         """SIGTERM and the exit status; SIGKILL and a failure after ``timeout_s``."""
@@ -202,9 +195,11 @@ class Collector(Program):
 
 
 @contextmanager
-def running(program: Program, port: int) -> Iterator[Program]:
+def running(program: Program, *ports: int) -> Iterator[Program]:
+    """The program as soon as it listens on ``ports``; it is stopped in any case."""
     try:
-        program.wait_port(port)
+        for port in ports:
+            program.wait_port(port)
         yield program
     finally:
         program.stop()
@@ -229,7 +224,7 @@ service:
     traces: {receivers: [otlp], processors: [memory_limiter, batch], exporters: [NAME]}
 """
 GRPC_OUT = 'otlp: {endpoint: "127.0.0.1:$SINK_GRPC$", tls: {insecure: true}}'
-HTTP_OUT = 'otlphttp: {endpoint: "http://127.0.0.1:$SINK_HTTP$", compression: none}'
+HTTP_OUT = 'otlphttp: {endpoint: "http://127.0.0.1:$SINK_HTTP$"}'
 
 
 def pass_through(exporter: str = GRPC_OUT) -> str:
@@ -249,7 +244,7 @@ def sink() -> Iterator[OtlpSink]:
 def collector(sink: OtlpSink, tmp_path: Path) -> Iterator[Collector]:
     """A collector that takes OTLP on both transports and hands it to ``sink`` over gRPC."""
     program = Collector(tmp_path, pass_through(), sink=sink)
-    with running(program, program.http_port):
+    with running(program, program.grpc_port, program.http_port):
         yield program
 
 
@@ -257,19 +252,26 @@ def collector(sink: OtlpSink, tmp_path: Path) -> Iterator[Collector]:
 def node_folder() -> Path:
     folder = Path(__file__).parent / "node"
     require(shutil.which("node"), "node")
-    require((folder / "node_modules").is_dir(), "the Node SDK (npm install in tests/interop/node)")
+    require((folder / "node_modules").is_dir(), "the Node SDK (.ci/install-peers)")
     return folder
 
 
 @pytest.fixture
-def rotel_binary() -> Path:
-    if platform.python_version_tuple()[:2] != ("3", "11"):
+def python_peers() -> Path:
+    """The interpreter beside which Python peers are installed that need other versions."""
+    path = _PYTHON_PEERS / "bin" / "python"
+    require(path.is_file(), f"{_PYTHON_PEERS} (.ci/install-peers)")
+    return path
+
+
+@pytest.fixture
+def rotel_binary(python_peers: Path) -> Path:
+    folder = next((_PYTHON_PEERS / "lib").iterdir())
+    if folder.name != "python3.11":
         pytest.skip("rotel has wheels for Python 3.11 only")
-    spec = importlib.util.find_spec("rotel")
-    require(spec, "rotel")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "rotel-agent"
+    path = folder / "site-packages" / "rotel" / "rotel-agent"
+    require(path.is_file(), "rotel (.ci/install-peers)")
+    return path
 
 
 @pytest.fixture
