@@ -41,7 +41,7 @@ def _attributes(attributes: Any, number: int) -> None:
     attributes.add(key="empty").value.string_value = ""
     attributes.add(key="yes").value.bool_value = True
     attributes.add(key="integer").value.int_value = _INTEGERS[number % len(_INTEGERS)]
-    attributes.add(key="double").value.double_value = 0.1 * number
+    attributes.add(key="double").value.double_value = number / 8  # rotel rounds others
     attributes.add(key="bytes").value.bytes_value = b"\x00\xff"
     array = attributes.add(key="array").value.array_value
     array.values.add(string_value="a")
