@@ -26,7 +26,7 @@ _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
 _ROUNDS_MAX = 1000
 _TEXT_MAX = 1024 * 1024
-_REFERENCES_MAX = 20_000
+_REFERENCES_MAX = 5_000
 """In a whole configuration: variables that contain lists of variables grow exponentially."""
 _INSIDE_MAX = 16
 """References inside what another one stands for: includes in includes."""

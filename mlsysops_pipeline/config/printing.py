@@ -46,7 +46,9 @@ class Printer:
             if found is None and _is_silent(field, value):
                 continue
             if value is None and field.is_section:
-                children[field.key] = emitting.Tree({"enabled": _leaf(value=False, node=found)})
+                children[field.key] = emitting.Tree(
+                    {"enabled": _leaf(value=False, node=_step(found, "enabled"))}
+                )
             else:
                 tree = self._field(field, value, found)
                 if found is not None or tree.value not in ({}, []):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 BYTES_MAX = 16 * 1024 * 1024
-_NODES_MAX = 200_000
+_NODES_MAX = 100_000
 _DIGITS_MAX = 100  # more are no number of anything, and cost quadratic time
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NULL = {"", "~", "null", "Null", "NULL"}

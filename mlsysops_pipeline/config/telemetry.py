@@ -103,7 +103,7 @@ class PrometheusExporter(ComponentConfig):
 class PullExporter(ComponentConfig):
     """What a pull reader offers."""
 
-    prometheus: PrometheusExporter | None = None
+    prometheus: Section[PrometheusExporter] = None
     """Prometheus text over HTTP."""
 
     def check(self) -> Iterable[Finding]:
