@@ -162,7 +162,7 @@ def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "at least one --config, --set or --mode must be given"),
         (["--config=x", "--export-to=a:1"], "go with --mode"),
         (["--mode=agent", "--otlp-grpc-port=70000"], "expected a port from 0 to 65535"),
-        (["--mode=agent", "--export-to=nowhere"], "expected HOST:PORT"),
+        (["--mode=agent", "--export-to=nowhere"], "write HOST:PORT"),
     ],
 )
 def test_flags_without_sense_exit_with_2(
