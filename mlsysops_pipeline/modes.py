@@ -20,6 +20,7 @@ MODES = ("agent", "gateway")
 LEVELS = ("node", "cluster", "continuum")
 ENVIRONMENT_PREFIX = "MLSYSOPS_COLLECTOR_"
 _EXPORTER = "otlp_grpc"
+_EXPORT_TO = f"--export-to ({ENVIRONMENT_PREFIX}EXPORT_TO)"
 
 
 class ModeError(ValueError):
@@ -118,12 +119,15 @@ def telemetry(port_number: int) -> dict[str, Any]:
 
 def _destination(text: str) -> dict[str, Any]:
     """`HOST:PORT` is plain gRPC, `https://HOST:PORT` is gRPC over TLS."""
+    from mlsysops_pipeline.config.values import split_host_port  # noqa: PLC0415  flags come first
+
     scheme, _, rest = text.rpartition("://")
-    if scheme not in {"", "http", "https"}:
-        raise ModeError(f"--export-to: expected HOST:PORT or https://HOST:PORT, got {text!r}")
-    host, _, number = rest.rpartition(":")
-    if not host or not number.isascii() or not number.isdigit() or not 0 < int(number) < 65536:
-        raise ModeError(f"--export-to: expected HOST:PORT or https://HOST:PORT, got {text!r}")
+    try:
+        host, number = split_host_port(rest)
+    except ValueError as error:
+        raise ModeError(f"{_EXPORT_TO}: {error}") from error
+    if scheme not in {"", "http", "https"} or not host or not number:
+        raise ModeError(f"{_EXPORT_TO}: expected HOST:PORT or https://HOST:PORT, got {text!r}")
     return {
         "endpoint": text,
         "tls": {"insecure": scheme != "https"},

@@ -25,7 +25,7 @@ from mlsysops_pipeline.config.schema import (
     ExtensionName,
     HeaderPairs,
 )
-from mlsysops_pipeline.config.values import NetAddress, Opaque, format_duration, parse_duration
+from mlsysops_pipeline.config.values import Opaque, format_duration, parse_duration
 from mlsysops_pipeline.config.wording import did_you_mean, empty_variable, kind_of, listed, shown
 
 if TYPE_CHECKING:
@@ -291,11 +291,16 @@ def _parsed(call: _Call, wanted: Any) -> Any:
         result = wanted.parse(text)
     except ValueError as failure:
         return call.bad(kind_of(call.node) + " of a wrong form" if secret else str(failure))
-    if isinstance(result, NetAddress) and call.node.empty and not result.host:
+    if call.node.empty and not secret and _lacks_host(text):
         return call.bad("")
     if call.has(ExtensionName):
         call.decoder.references.append(Reference(result, call.node.position, call.path))
     return result
+
+
+def _lacks_host(text: str) -> bool:
+    """Whether an address or URL begins with its port or path, which a listener may want."""
+    return text.rpartition("://")[2][:1] in {"", ":", "/"}
 
 
 def _list(call: _Call, wanted: Any, parts: tuple[Any, ...]) -> Any:

@@ -191,7 +191,7 @@ def _written(field: Field, node: Node | None) -> Node | None:
 
 def _is_silent(field: Field, value: Any) -> bool:
     """Whether a key that nobody wrote says nothing."""
-    if value is None or value == {} or value in ((), [], ""):
+    if value is None or value == {} or value in ((), [], "", Opaque("")):
         return True
     return any(isinstance(mark, WhenWritten) for mark in field.metadata)
 
