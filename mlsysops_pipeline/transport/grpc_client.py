@@ -164,6 +164,8 @@ class GrpcChannel:
             return
         self.waiting.remove(call)
         state = self._last_error or f"no connection to {self.target} yet"
+        if self._links:
+            state = f"{self.target} took no more calls"
         _settle(call, Outcome(Code.DEADLINE_EXCEEDED, f"the deadline has passed: {state}"))
 
     def _forget(self, call: ClientCall) -> None:

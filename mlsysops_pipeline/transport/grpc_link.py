@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 CLOSE_TIMEOUT_S: Final = 2.0
 """For the last bytes to leave before a socket is cut off."""
 
+_TLS_CLOSE_S: Final = 0.1
 _WRITE_HIGH_BYTES: Final = 1 << 20
 _WRITEV_BYTES_MIN: Final = 32 << 10
 """Below this, joining the pieces costs less than handing them over one by one."""
@@ -188,8 +189,9 @@ class GrpcLink(asyncio.Protocol):
         if grpc.is_over:
             self._is_closing = True
             transport.close()
-            # What is written must leave, but not for ever.
-            self._replace_timer(CLOSE_TIMEOUT_S, self.abort)
+            # What is written should leave, but nobody depends on it any more: no time for a peer
+            # that owes the end of TLS.
+            self._replace_timer(_TLS_CLOSE_S if self._is_tls else CLOSE_TIMEOUT_S, self.abort)
         elif grpc.wake_s < self._timer_s:
             self._schedule()
 
@@ -219,6 +221,8 @@ class GrpcLink(asyncio.Protocol):
             return
         self.channel.settle(self.grpc.on_time(now_s))
         self._settle()
+        if self.is_paused and self._timer is None:
+            self._schedule()
         if self.channel.waiting:
             self.channel.pump()
 
