@@ -330,9 +330,17 @@ def _reading(key: str, path: str) -> Iterator[None]:
     try:
         yield
     except ssl.SSLError as error:
-        raise TlsFileError(f"{place}: {error.reason or error}") from error
+        raise TlsFileError(f"{place}: {_why(error)}") from error
     except OSError as error:
         raise TlsFileError(f"{place}: {error.strerror or error}") from error
+
+
+def _why(error: ssl.SSLError) -> str:
+    """What OpenSSL says, in words; its usual answer to a file of another kind is "PEM lib"."""
+    reason: str | None = getattr(error, "reason", None)
+    if reason:
+        return reason.replace("_", " ").lower()
+    return "not in PEM format" if "PEM lib" in str(error) else str(error.args[-1])
 
 
 class TlsFileError(OSError):
