@@ -41,7 +41,10 @@ class StatusBoard:
                 return
             if known.status is status and known.message == message:
                 return
-        state = ComponentStatus(kind, id_, status, message, self._clock.unix_ns())
+        since_ns = self._clock.unix_ns()
+        if known is not None and known.status is status:
+            since_ns = known.since_ns  # another reason, but the same state since then
+        state = ComponentStatus(kind, id_, status, message, since_ns)
         self._states[kind, id_] = state
         if status is Status.FATAL_ERROR and self.on_fatal is not None:
             self.on_fatal(state)

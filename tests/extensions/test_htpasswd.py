@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bcrypt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsysops_pipeline.extensions import htpasswd
@@ -69,6 +69,7 @@ def test_a_line_that_is_no_entry_is_named_without_its_secret(line: str, message:
     assert line.partition(":")[2] == "" or line.partition(":")[2] not in str(caught.value)
 
 
+@settings(max_examples=30)
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
