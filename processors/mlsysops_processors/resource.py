@@ -17,7 +17,7 @@ from mlsysops_pipeline.errors import MalformedError
 from mlsysops_pipeline.pdata.byte_cache import ByteCache
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, serialize, view
-from mlsysops_pipeline.pdata.wire import fields, length_prefix
+from mlsysops_pipeline.pdata.wire import fields, length_prefix, message_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _GROUPS, _RESOURCE = 1, 1
 """Field numbers: of ``Resource{Metrics,Logs,Spans}`` in a request, of ``resource`` in those."""
+_FIRST_MESSAGE = message_tag(1)
+"""The tag of both. A field of that number with another tag is unknown to OTLP."""
 _CACHE_BYTES_MAX = 4 << 20
 _ENTRY_OVERHEAD_BYTES = 200
 
@@ -101,8 +103,8 @@ def rewrite_resources(wire: bytes, change: Callable[[bytes], bytes]) -> bytes:
     pieces: list[bytes | memoryview] = []
     whole = memoryview(wire)  # so that what is kept is copied once, by the join
     done = 0
-    for number, start, content, end in fields(wire, 0, len(wire)):
-        if number == _GROUPS and _has_length(wire, start):
+    for tag, start, content, end in fields(wire, 0, len(wire)):
+        if tag == _FIRST_MESSAGE:
             body = _rewrite_group(wire, content, end, change)
             if body is not None:
                 length = sum(map(len, body))
@@ -122,8 +124,8 @@ def _rewrite_group(
     """The pieces of a group's new content; ``None`` if it stays as it is."""
     found = [
         (start, content, stop)
-        for number, start, content, stop in fields(wire, begin, end)
-        if number == _RESOURCE and _has_length(wire, start)
+        for tag, start, content, stop in fields(wire, begin, end)
+        if tag == _FIRST_MESSAGE
     ]
     before = b"".join([wire[content:stop] for _, content, stop in found])
     after = change(before)
@@ -136,11 +138,6 @@ def _rewrite_group(
         begin = stop
     pieces.append(whole[begin:end])
     return pieces
-
-
-def _has_length(wire: bytes, start: int) -> bool:
-    """Whether the field at ``start`` is of the type that messages have (its tag says so)."""
-    return wire[start] & 7 == 2
 
 
 def _create(config: Config, settings: Settings, next_: None) -> ResourceProcessor:  # noqa: ARG001
