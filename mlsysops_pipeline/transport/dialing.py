@@ -66,13 +66,13 @@ async def resolve(target: Target, *, shuffled: bool) -> list[Address]:
         target.host, target.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
     )
     by_family: dict[int, list[Address | None]] = {}
-    for family, _, _, _, address in found:
+    for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
         by_family.setdefault(family, []).append(Address(family, address))
     for addresses in by_family.values():
         if shuffled:
             random.shuffle(addresses)
     turns = chain.from_iterable(zip_longest(*by_family.values()))
-    ordered = list(dict.fromkeys(address for address in turns if address is not None))
+    ordered = [address for address in turns if address is not None]
     if not ordered:
         raise OSError(f"{target.host} has no address")
     return ordered[:ADDRESSES_MAX]
