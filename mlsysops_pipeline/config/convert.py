@@ -168,10 +168,10 @@ def _string(call: _Call) -> Any:
     value = call.node.value
     if isinstance(value, str):
         return value
-    if value is None:
-        return ""
     if call.node.reference and call.node.text is not None:
         return call.node.text
+    if value is None:
+        return ""
     if call.node.is_tree:
         return call.expected("a string")
     return call.expected("a string", f'write "{call.node.text}" in quotes')

@@ -26,7 +26,13 @@ from mlsysops_pipeline.config.problems import (
     warning,
 )
 from mlsysops_pipeline.config.schema import ComponentConfig, OptionalSection, WhenWritten
-from mlsysops_pipeline.config.wording import did_you_mean, empty_variable, shown
+from mlsysops_pipeline.config.wording import (
+    did_you_mean,
+    empty_below,
+    empty_names,
+    empty_variable,
+    shown,
+)
 from mlsysops_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -209,16 +215,13 @@ class Decoder:
             found, steps = node.find(finding.path)
             complete = steps == len(finding.path)
             position = found.position if complete and finding.path else found.at
-            self.problems.append(
-                Problem(
-                    finding.severity,
-                    position,
-                    (*path, *finding.path),
-                    finding.message,
-                    finding.suggestion,
-                )
-            )
-            good = good and finding.severity is not Severity.ERROR
+            hint, is_error = finding.suggestion, finding.severity is Severity.ERROR
+            if is_error and not hint and (names := empty_below(found)):
+                hint = empty_names(names)
+            where = (*path, *finding.path)
+            problem = Problem(finding.severity, position, where, finding.message, hint)
+            self.problems.append(problem)
+            good = good and not is_error
         return good
 
 

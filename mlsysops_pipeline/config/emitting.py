@@ -36,6 +36,11 @@ def plain(tree: Tree) -> Any:
     return _escaped(tree.value) if isinstance(tree.value, str) else tree.value
 
 
+def json_text(tree: Tree) -> str:
+    """The values as JSON, with a newline at the end."""
+    return _printable(json.dumps(plain(tree), indent=2, ensure_ascii=False)) + "\n"
+
+
 def yaml_lines(tree: Tree) -> Iterator[str]:
     """The lines of a map."""
     yield from _block(tree, 0)
@@ -89,7 +94,10 @@ def _text(text: str) -> str:
         and isinstance(resolve(text), str)
     ):
         return text
-    quoted = json.dumps(text, ensure_ascii=False)
+    return _printable(json.dumps(text, ensure_ascii=False))
+
+
+def _printable(quoted: str) -> str:
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
 
 

@@ -147,14 +147,18 @@ class Expander:
             reason = getattr(failure, "strerror", None) or str(failure)
             self._complain(position, path, f"unable to read the file {name}: {reason}")
             return Node("", position, "")
-        return _parsed(content, name, position)
+        # A file of one word ends in a newline that nobody means.
+        return _parsed(content.removesuffix("\n").removesuffix("\r"), name, position)
 
 
 def _parsed(text: str, source: str, position: Position) -> Node:
-    """The text as YAML; what is no YAML is a plain string. The position stays the user's."""
+    """The text as YAML. A string stays as it is, quotes and comments included, like no YAML.
+
+    The position stays the user's.
+    """
     reader = Reader(source)
     node = reader.read(text)
-    if node is None or reader.problems:
+    if node is None or reader.problems or isinstance(node.value, str):
         return Node(text, position, text)
     _place(node, position)
     node.text = text

@@ -7,7 +7,6 @@ off, empty or without effect unless somebody wrote it is left out.
 from __future__ import annotations
 
 import enum
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -131,7 +130,7 @@ def render(
     """
     tree = _document(configuration, Printer(redact))
     if format == "json":
-        return json.dumps(emitting.plain(tree), indent=2, ensure_ascii=False) + "\n"
+        return emitting.json_text(tree)
     return "".join(f"{line}\n" for line in emitting.yaml_lines(tree))
 
 

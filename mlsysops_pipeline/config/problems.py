@@ -13,7 +13,9 @@ Path: TypeAlias = "tuple[str | int, ...]"
 """How to reach a value from the top: keys of maps and indexes (from 0) of lists."""
 
 SET_OPTION = "--set"
-_LINE_ENDS = {ord(c): c.encode("unicode_escape").decode() for c in "\n\r\t\x0b\x0c\x85\u2028\u2029"}
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]
+_ESCAPES = {code: chr(code).encode("unicode_escape").decode() for code in _CONTROLS}
+"""What would break a line or move a terminal's cursor."""
 
 
 class Severity(enum.Enum):
@@ -82,7 +84,7 @@ class Problem:
     def _text(self, label: str) -> str:
         path = f"{path_text(self.path)}: " if self.path else ""
         hint = f" ({self.suggestion})" if self.suggestion else ""
-        return f"{self.position}: {label}{path}{self.message}{hint}".translate(_LINE_ENDS)
+        return f"{self.position}: {label}{path}{self.message}{hint}".translate(_ESCAPES)
 
     def concerns_unused_in(self, folder: str) -> bool:
         """Whether it only says that something defined by a file in ``folder`` is not used."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ def kind_of(node: Node) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A suggestion: the likely word, or else the words there are if they are few."""
+    import difflib  # noqa: PLC0415  only a wrong configuration needs it
+
     words = sorted({str(k) for k in known} - {""})
     likely = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if not likely:
@@ -71,8 +72,23 @@ def counted(number: int, noun: str) -> str:
 
 
 def empty_variable(node: Node) -> str:
-    """Which environment variable left a value empty: for the end of a message."""
-    names = " and ".join(node.empty)
-    verb = "are" if len(node.empty) > 1 else "is"
-    noun = "variables" if len(node.empty) > 1 else "variable"
-    return f"environment {noun} {names} {verb} empty or not set, and a value is needed here"
+    """The message about a value that environment variables left empty."""
+    return f"{empty_names(node.empty)}, and a value is needed here"
+
+
+def empty_names(names: Iterable[str]) -> str:
+    """Which environment variables are empty."""
+    known = list(dict.fromkeys(names))
+    if len(known) == 1:
+        return f"environment variable {known[0]} is empty or not set"
+    return f"environment variables {' and '.join(known)} are empty or not set"
+
+
+def empty_below(node: Node) -> list[str]:
+    """The environment variables that left something in this value empty."""
+    names = list(node.empty)
+    if isinstance(node.value, dict | list):
+        children = node.value.values() if isinstance(node.value, dict) else node.value
+        for child in children:
+            names += empty_below(child)
+    return names

@@ -8,6 +8,7 @@ import pytest
 
 from mlsysops_pipeline.config.expand import Expander
 from mlsysops_pipeline.config.nodes import from_plain
+from mlsysops_pipeline.config.schema import Opaque
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,6 +166,16 @@ def test_an_empty_variable_where_a_value_is_needed_is_one_error(
     assert [line.format(message)] == load(exporter(value), env=env).lines
 
 
+def test_a_rule_that_an_empty_variable_breaks_names_the_variable(load: Load, good: str) -> None:
+    text = good.replace("grpc: ", "grpc: {tls: {cert_file: '${env:CERT}', key_file: k}}")
+    assert [
+        (
+            "F:2:46: receivers.otlp.protocols.grpc.tls.cert_file: certificate and key go together "
+            "(environment variable CERT is empty or not set)"
+        )
+    ] == load(text).lines
+
+
 def test_an_empty_variable_in_an_optional_place_is_a_warning(load: Load) -> None:
     loaded = load(exporter("{endpoint: 'h:1', token: '${env:E}', headers: {a: '${env:E}'}}"))
     assert loaded.errors == []
@@ -182,10 +193,26 @@ def test_a_value_from_one_reference_keeps_its_text_for_strings_only(load: Load) 
     assert 0o123 == section.config.queue.size
 
 
-@pytest.mark.parametrize("value", ["y\nevil: {b: c}\n", "a: b", "[x]", "y\n  evil:\n"])
-def test_a_newline_in_a_variable_never_becomes_structure(load: Load, value: str) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [
+        "y\nevil: {b: c}\n",
+        "a: b",
+        "[x]",
+        "y\n  evil:\n",
+        "#x",
+        "x #y",
+        '"x"',
+        "null",
+        "@`%",
+        "0123",
+    ],
+)
+def test_a_string_is_what_the_variable_holds_and_never_structure(load: Load, value: str) -> None:
     text = exporter("{endpoint: 'h:1', headers: {a: '${env:N}'}, token: '${env:N}'}")
     loaded = load(text, env={"N": value})
     (section,) = loaded.good.exporters.values()
     assert [("a", value)] == [(name, v.reveal()) for name, v in section.config.headers]
-    assert value == section.config.token.reveal()
+    # Where null is a value of its own, null stays null.
+    expected = None if value in {"null", "#x"} else Opaque(value)
+    assert expected == section.config.token

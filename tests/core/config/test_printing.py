@@ -152,6 +152,12 @@ def test_headers_are_printed_as_they_were_written(load: Load, headers: str, prin
     assert printed == content["exporters"]["otlp_grpc"]["headers"]
 
 
+def test_what_no_terminal_can_print_is_escaped(load: Load) -> None:
+    configuration = load(TEXT, env={"TOKEN": "a\udcff\x9b"}).good
+    for style in FORMATS:
+        assert "a\\udcff\\u009b" in render(configuration, style, redact=False).encode().decode()
+
+
 VALUES = st.recursive(
     st.one_of(
         st.none(),
