@@ -185,7 +185,9 @@ def _field_reader(field: Any, table: dict[str, Reader], depth: int) -> Reader:
     if not field.is_repeated:
         return _scalar_reader(_tag(field, wire_type), check, pack)
     if wire_type == _DELIMITED:
-        return _list_reader(_scalar_reader(_tag(field, wire_type), check, pack))
+        read_one = _scalar_reader(_tag(field, wire_type), check, pack)
+        # As in the Collector, null in a list of texts is an empty one: it cannot be left out.
+        return _list_reader(lambda item: read_one("" if item is None else item))
     return _packed_reader(_tag(field, _DELIMITED), check, pack)
 
 

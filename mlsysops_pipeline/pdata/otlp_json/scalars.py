@@ -17,13 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _DIGITS_MAX = 40
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _URL_SAFE = str.maketrans("-_", "+/")
 _DOUBLE_MAX = 1.7976931348623157e308
 
 WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 """The doubles that JSON has no numbers for (OJ-6)."""
+_TOLERATED_WORDS = {
+    sign + word: float(sign + word)
+    for sign in ("", "+", "-")
+    for word in ("nan", "inf", "infinity")
+}
+"""What the Collector takes besides, in any case."""
 
 
 def text(value: Any) -> bytes:
@@ -63,14 +69,14 @@ def integer(low: int, high: int) -> Callable[[Any], int]:
 
 def _is_integer(value: str) -> bool:
     """Whether a text is a decimal integer, of a length that is cheap to convert."""
-    digits = value.removeprefix("-")
+    digits = value[1:] if value[:1] in {"-", "+"} else value
     return digits.isdecimal() and digits.isascii() and len(digits) <= _DIGITS_MAX
 
 
 def double(value: Any) -> float:
     """A number, a numeric string, or one of the three words of OJ-6."""
     if type(value) is str:
-        word = WORDS.get(value)
+        word = WORDS.get(value) or _TOLERATED_WORDS.get(value.lower())
         if word is not None:
             return word
         if _NUMBER.fullmatch(value) is None:

@@ -158,6 +158,9 @@ def test_64_bit_integers_are_written_as_strings_and_others_as_numbers() -> None:
         ('"-7"', -7.0),
         ('"Infinity"', math.inf),
         ('"-Infinity"', -math.inf),
+        ('"+Inf"', math.inf),  # no word of OTLP, but the Collector takes it
+        ('"+.5"', 0.5),
+        ('"5."', 5.0),
         ("1e-400", 0.0),
         ("-0.0", -0.0),
         ("123456789012345678901234567890", 123456789012345678901234567890.0),
@@ -197,6 +200,13 @@ def test_null_in_a_list_of_values_is_an_empty_value() -> None:
     """As in the Collector; there is no other way to read it."""
     body = _only_record('"body":{"arrayValue":{"values":[null,{"intValue":"1"}]}}').body
     assert [None, "int_value"] == [value.WhichOneof("value") for value in body.array_value.values]
+
+
+def test_null_in_a_list_of_texts_is_an_empty_text() -> None:
+    """As in the Collector."""
+    text = b'{"resourceLogs":[{"resource":{"entityRefs":[{"idKeys":["a",null]}]}}]}'
+    resource = _parsed(Signal.LOGS, text).resource_logs[0].resource
+    assert ["a", ""] == list(resource.entity_refs[0].id_keys)
 
 
 @pytest.mark.parametrize("member", ['"asDouble":0', '"asInt":"0"', '"asDouble":-0.0'])
