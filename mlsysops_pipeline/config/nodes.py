@@ -132,14 +132,14 @@ def nested(node: Node) -> Node:
     """The same with every key ``a::b`` turned into ``a: {b: ...}`` (section 2.1)."""
     if isinstance(node.value, list):
         items = [nested(item) for item in node.value]
-        return Node(items, node.position, key=node.key, reference=node.reference)
+        return Node(items, node.position, node.text, node.key, node.reference, node.empty)
     if not isinstance(node.value, dict):
         return node
-    result = Node({}, node.position, key=node.key, reference=node.reference)
+    children: dict[str, Node] = {}
     for key, child in node.value.items():
         inner = nested(child)
-        for part in reversed(key.split("::")):
-            inner = Node({part: inner}, inner.at)
-        result = merged(result, inner)
-    result.position, result.key = node.position, node.key
-    return result
+        first, *rest = key.split("::")
+        for part in reversed(rest):
+            inner = Node({part: inner}, child.position, key=child.key)
+        children[first] = merged(children[first], inner) if first in children else inner
+    return Node(children, node.position, node.text, node.key, node.reference, node.empty)

@@ -115,7 +115,7 @@ def test_uris_name_files_variables_and_inline_text(tmp_path: Path) -> None:
         ("env:BAD", "env:BAD:2:1: not YAML: did not find expected node content"),
         ("yaml:[1]", "yaml::1:1: expected a map of sections (receivers, service, ...), got a list"),
         ("C:\\x.yaml", "C:\\x.yaml: unable to read the file: No such file or directory"),
-        ("a\0b", "a\0b: unable to read the file: embedded null byte"),
+        ("a\0b", "a\\x00b: unable to read the file: embedded null byte"),
         ({"a": {1: 2}}, "configuration: a: keys must be strings, got 1"),
         ({"a": [object]}, "configuration: a[0]: type is no configuration value"),
         (DictSource("flags", {"a": b"x"}), "flags: a: bytes is no configuration value"),
