@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from mlsysops_pipeline.errors import MalformedError, TooLargeError
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import CONTAINERS, PATHS, Depth, merged_view, view
-from mlsysops_pipeline.pdata.wire import fields
+from mlsysops_pipeline.pdata.wire import fields, message_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,10 +128,10 @@ def _malformed(signal: Signal, error: DecodeError) -> MalformedError:
 
 
 @cache
-def _child_numbers(signal: Signal, level: int) -> frozenset[int]:
-    """The numbers of the fields in which a message of kind ``level`` holds the next kind."""
-    found = view(signal, Depth.FULL, CONTAINERS[signal][level]).DESCRIPTOR.fields_by_name
-    return frozenset(found[name].number for name in PATHS[signal][level])
+def child_tags(signal: Signal, level: int) -> frozenset[int]:
+    """The tags of the fields in which a ``CONTAINERS[signal][level]`` holds the next level."""
+    found = view(signal, Depth.COUNTING, CONTAINERS[signal][level]).DESCRIPTOR.fields
+    return frozenset(message_tag(field.number) for field in found)
 
 
 class _Tally:
@@ -153,10 +153,10 @@ class _Tally:
         """
         begun = start
         children = others = 0
-        numbers = _child_numbers(self._signal, level)
+        tags = child_tags(self._signal, level)
         if end - start > _CHUNK_BYTES:
-            for number, first, content, last in fields(self._wire, start, end):
-                is_child = number in numbers
+            for tag, first, content, last in fields(self._wire, start, end):
+                is_child = tag in tags
                 children += is_child
                 others += not is_child
                 if children > self._left or others > _OTHERS_MAX:

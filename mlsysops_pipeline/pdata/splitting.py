@@ -5,29 +5,23 @@ whole, and only the group, scope and metric at the cut are opened. Each piece re
 piece of: resource, scope, schema URLs, the metric's name, description, unit, metadata, type,
 temporality, and all fields that we do not know. Items are never cut, lost, repeated or reordered.
 
-A message is taken apart into its *envelope* (all its fields but the children) and the children's
-bytes; pieces are concatenations of both, so nothing is decoded that is not a boundary.
+A message is taken apart into its *envelope* (all its fields but the children) and its children.
+Pieces are slices of both as they came: nothing is decoded and written again.
 """
 
 from __future__ import annotations
 
 import sys
 from bisect import bisect_right
-from functools import cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from google.protobuf.message import DecodeError
-
-from mlsysops_pipeline.errors import MalformedError
-from mlsysops_pipeline.pdata.counting import count_items_in
+from mlsysops_pipeline.pdata.counting import child_tags, count_items_in
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_pipeline.pdata.views import CONTAINERS, PATHS, Depth, merged_view, view
-from mlsysops_pipeline.pdata.wire import length_prefix, varint
+from mlsysops_pipeline.pdata.views import PATHS
+from mlsysops_pipeline.pdata.wire import fields, length_prefix
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
     from mlsysops_pipeline.pdata.payload import Payload
 
 _UNLIMITED = sys.maxsize
@@ -39,6 +33,10 @@ request with a resource of megabytes and many tiny items would grow by orders of
 _METRIC_LEVEL = 3
 """The level whose children lie one level deeper, in the member of the oneof ``data``."""
 
+_OTHERS_MAX = 10_000
+"""Fields beside its children that a message may have to be cut. It has five or so; a flood of
+unknown ones is not worth the time that reading them takes."""
+
 _FRAME_BYTES_MAX = 6
 """The tag and length before a message inside another (a length of 2 GiB takes five bytes)."""
 
@@ -49,8 +47,9 @@ def split(payload: Payload, *, items_max: int = 0, bytes_max: int = 0) -> list[P
     Parts are filled in order, as full as they get, and know their item counts, which add up to
     the payload's. A payload within both limits is returned as it is. Over a limit is only: an item
     that is larger with its envelope than ``bytes_max``, alone in its part; a metric with two kinds
-    of data, which is not cut because protobuf keeps only the last; and what is left when repeated
-    envelopes took more than 16 MiB and twice the payload.
+    of data, which is not cut because protobuf keeps only the last; a message of more than 10,000
+    fields beside its children; and what is left when repeated envelopes took more than 16 MiB and
+    twice the payload.
 
     Raises `MalformedError` if the framing of a member is broken.
     """
@@ -137,41 +136,36 @@ class _Node:
     """A message that is being cut: its envelope, its children, and how far they are taken."""
 
     __slots__ = (
-        "_children",
-        "_ends",
         "_envelope",
-        "_frame",
         "_has_begun",
         "_inner",
         "_items",
         "_level",
         "_next",
         "_parts",
+        "_run",
         "_signal",
-        "_size",
     )
 
     def __init__(self, parts: _Parts, level: int, wire: bytes, items: int) -> None:
         self._parts = parts
-        self._signal = signal = parts.signal
+        self._signal = parts.signal
         self._items = items
-        self._size = len(wire)
-        self._level = level
         if level == _METRIC_LEVEL:
-            self._level += 1
-            self._envelope, self._children = _open_metric(wire, self._items)
+            self._level = level + 1
+            self._envelope, self._run = _open_metric(wire)
         else:
-            self._envelope, self._children = _open_group(signal, level, wire)
+            self._level = level
+            rest, self._run = _take_apart(wire, child_tags(self._signal, level))
+            self._envelope = _Envelope(rest)
         self._next = 0
         self._inner: _Node | None = None
         self._has_begun = False
-        self._frame = 0
-        self._ends: list[int] = []
 
     @property
     def is_spent(self) -> bool:
         """Whether all of the message has been taken."""
-        return self._has_begun and self._inner is None and self._next == len(self._children)
+        return self._has_begun and self._inner is None and self._next == self._run.length
 
     def take(self, items_max: int, bytes_max: int, *, force: bool) -> _Piece | None:
         """The next piece of the message; ``None`` if nothing fits.
@@ -179,18 +173,18 @@ class _Node:
         ``force`` takes the smallest piece there is even if it does not fit.
         """
         room = bytes_max - self._envelope.size
-        if not force and (room < 0 or (not self._children and self._items > items_max)):
+        if not force and (room < 0 or (not self._run.length and self._items > items_max)):
             return None
         piece = _Piece()
-        if not self._children:
+        if not self._run.length:
             piece.items = self._items
-        while self._inner is not None or self._next < len(self._children):
+        while self._inner is not None or self._next < self._run.length:
             is_more = self._take_next(
                 piece, items_max - piece.items, room - piece.size, force=force and not piece.size
             )
             if not is_more:
                 break
-        if self._children and not piece.size:
+        if self._run.length and not piece.size:
             return None
         if self._has_begun:
             self._parts.repeat(self._envelope.size)
@@ -201,13 +195,14 @@ class _Node:
     def _take_next(self, piece: _Piece, items_max: int, room: int, *, force: bool) -> bool:
         """Add children that fit whole, or else a piece of the next one. Whether more may fit."""
         if self._inner is None:
-            run = self._fitting(items_max, room)
-            if force and not run.length and self._holds_items:
-                run = _Run(1, 1, self._frames(self._next, self._next + 1))
-            if run.length:
-                self._next += run.length
-                self._items -= run.items
-                piece.add([run.frames], len(run.frames), run.items)
+            start = self._next
+            end, items = self._fitting(items_max, room)
+            if force and end == start and self._holds_items:
+                end, items = start + 1, 1
+            if end > start:
+                self._next = end
+                self._items -= items
+                piece.add(self._run.between(start, end), items)
                 return True
             if self._holds_items or (items_max <= 0 and not force):
                 return False
@@ -216,8 +211,8 @@ class _Node:
         if inner is None:
             return False
         self._items -= inner.items
-        inner.frame(_child(self._signal, self._level)[1])
-        piece.add(inner.chunks, inner.size, inner.items)
+        inner.frame(_child_number(self._signal, self._level))
+        piece.extend(inner)
         if not self._inner.is_spent:
             return False
         self._inner = None
@@ -230,85 +225,75 @@ class _Node:
 
     def _open_next(self) -> _Node:
         """Take the next child, to be cut."""
-        wire = self._children[self._next]
+        wire = self._run.content(self._next)
         self._next += 1
-        is_last = self._next == len(self._children)
+        is_last = self._next == self._run.length
         items = self._items if is_last else count_items_in(self._signal, self._level + 1, wire)
         return _Node(self._parts, self._level + 1, wire, items)
 
-    def _fitting(self, items_max: int, room: int) -> _Run:
-        """The next children that fit whole."""
-        start = self._next
-        count = len(self._children) - start
-        if room < self._size:  # else all fit: written again they are never larger than they were
-            count = self._count_within(room)
+    def _fitting(self, items_max: int, room: int) -> tuple[int, int]:
+        """Up to which child the next ones fit whole, and their items."""
+        start, length, bounds = self._next, self._run.length, self._run.bounds
+        end = bisect_right(bounds, bounds[start] + room, lo=start + 1) - 1
         if self._holds_items:
-            count = min(count, items_max)
-            items = count
-        elif items_max >= self._items and start + count == len(self._children):
-            items = self._items
-        elif start + 1 == len(self._children):
-            count = items = 0  # the last one has all items that are left: too many
-        else:
-            return self._fitting_by_items(items_max, start + count)
-        return _Run(count, items, self._frames(start, start + count))
+            end = min(end, start + items_max)
+            return end, end - start
+        if items_max >= self._items and end == length:
+            return end, self._items
+        if start + 1 == length:
+            return start, 0  # the last one has all items that are left: too many
+        return self._fitting_by_items(items_max, end)
 
-    def _count_within(self, room: int) -> int:
-        """How many of the next children take at most ``room`` bytes, each with its frame."""
-        if not self._ends:
-            self._ends = list(accumulate(map(len, self._children), initial=0))
-            self._frame = 1 + len(varint(max(map(len, self._children))))
-        start, ends, frame = self._next, self._ends, self._frame
-        base = ends[start] + start * frame
-        return bisect_right(
-            range(start + 1, len(self._children) + 1),
-            room,
-            key=lambda end: ends[end] + end * frame - base,
-        )
-
-    def _fitting_by_items(self, items_max: int, end: int) -> _Run:
-        """The next children that fit, none of them an item itself, of those before ``end``.
+    def _fitting_by_items(self, items_max: int, end: int) -> tuple[int, int]:
+        """The same for children that are not items themselves, of those before ``end``.
 
         Counting a run of children costs far less than counting them one by one, so it guesses how
         many it takes from the mean, corrects, and halves what turned out to be too much.
         """
         at = self._next
-        density = max(1, self._items) / (len(self._children) - at)
+        density = max(1, self._items) / (self._run.length - at)
         step = end - at
         items = 0
-        runs: list[bytes] = []
         is_bounded = False
         while at < end and items < items_max:
             if not is_bounded:
                 step = max(1, min(int((items_max - items) / density), end - at))
-            frames = self._frames(at, at + step)
-            found = count_items_in(self._signal, self._level, frames)
+            run = self._run.between(at, at + step)
+            found = count_items_in(self._signal, self._level, run)
             if items + found <= items_max:
                 items += found
                 at += step
-                runs.append(frames)
                 step = (end - at + 1) // 2
             elif step == 1:
                 break
             else:
                 end, is_bounded = at + step, True
                 step //= 2
-        return _Run(at - self._next, items, b"".join(runs))
-
-    def _frames(self, start: int, end: int) -> bytes:
-        """Children as they stand in their parent."""
-        signal, level = self._signal, self._level
-        shell: Any = merged_view(signal, level, CONTAINERS[signal][level])()
-        getattr(shell, _child(signal, level)[0]).extend(self._children[start:end])
-        return shell.SerializePartialToString()  # type: ignore[no-any-return]  # of protobuf
+        return at, items
 
 
 class _Run(NamedTuple):
-    """Children that stand one after the other, as they stand in their parent."""
+    """Children, one after the other in ``wire``. ``bounds``: where each begins and the last ends."""
 
-    length: int
-    items: int
-    frames: bytes
+    wire: bytes
+    bounds: list[int]
+
+    @property
+    def length(self) -> int:
+        """How many there are."""
+        return len(self.bounds) - 1
+
+    def between(self, start: int, end: int) -> bytes:
+        """Some of them, as they stand in their parent."""
+        return self.wire[self.bounds[start] : self.bounds[end]]
+
+    def content(self, index: int) -> bytes:
+        """The message that one of them is."""
+        _, _, content, end = next(fields(self.wire, self.bounds[index], self.bounds[index + 1]))
+        return self.wire[content:end]
+
+
+_NONE = _Run(b"", [0])
 
 
 class _Piece:
@@ -321,11 +306,17 @@ class _Piece:
         self.size = 0
         self.items = 0
 
-    def add(self, chunks: list[bytes], size: int, items: int) -> None:
-        """Append what holds ``items`` items."""
-        self.chunks += chunks
-        self.size += size
+    def add(self, chunk: bytes, items: int) -> None:
+        """Append fields that hold ``items`` items."""
+        self.chunks.append(chunk)
+        self.size += len(chunk)
         self.items += items
+
+    def extend(self, other: _Piece) -> None:
+        """Append another piece."""
+        self.chunks += other.chunks
+        self.size += other.size
+        self.items += other.items
 
     def put_before(self, prefix: bytes) -> None:
         """Prepend fields."""
@@ -338,60 +329,62 @@ class _Piece:
 
 
 class _Envelope(NamedTuple):
-    """All of a message but its children: fields before them, and for metrics, ``data``'s fields."""
+    """All of a message but its children, and for a metric, all of its data but the points."""
 
-    before: bytes
+    rest: bytes
     data_number: int = 0
-    data: bytes = b""
+    data_rest: bytes = b""
 
     @property
     def size(self) -> int:
         """Bytes at most that it adds around the children."""
-        return len(self.before) + len(self.data) + (_FRAME_BYTES_MAX if self.data_number else 0)
+        frame = _FRAME_BYTES_MAX if self.data_number else 0
+        return len(self.rest) + len(self.data_rest) + frame
 
     def put_around(self, piece: _Piece) -> None:
         """Make the message of its children."""
         if self.data_number:
-            piece.put_before(self.data)
+            piece.put_before(self.data_rest)
             piece.frame(self.data_number)
-        piece.put_before(self.before)
+        piece.put_before(self.rest)
 
 
-def _open_group(signal: Signal, level: int, wire: bytes) -> tuple[_Envelope, list[bytes]]:
-    """Take a request, resource group or scope group apart."""
-    name = _child(signal, level)[0]
-    shell: Any = _parse(merged_view(signal, level, CONTAINERS[signal][level]), wire)
-    children = list(getattr(shell, name))
-    shell.ClearField(name)
-    return _Envelope(shell.SerializePartialToString()), children
+def _take_apart(wire: bytes, tags: frozenset[int]) -> tuple[bytes, _Run]:
+    """A message's fields with one of ``tags``, and before them its other fields."""
+    starts: list[int] = []
+    ends = [0]
+    rest: list[bytes] = []
+    others = 0
+    for tag, start, _, end in fields(wire, 0, len(wire)):
+        if tag in tags:
+            if start > ends[-1]:
+                rest.append(wire[ends[-1] : start])
+            starts.append(start)
+            ends.append(end)
+        elif (others := others + 1) > _OTHERS_MAX:
+            return wire, _NONE
+    if not starts:
+        return wire, _NONE
+    rest.append(wire[ends[-1] :])
+    if starts[1:] == ends[1:-1]:
+        return b"".join(rest), _Run(wire, [*starts, ends[-1]])
+    children = [wire[start:end] for start, end in zip(starts, ends[1:], strict=True)]
+    return b"".join(rest), _Run(b"".join(children), [0, *accumulate(map(len, children))])
 
 
-def _open_metric(wire: bytes, items: int) -> tuple[_Envelope, list[bytes]]:
+def _child_number(signal: Signal, level: int) -> int:
+    """In which field a request or group holds its children."""
+    (tag,) = child_tags(signal, level)
+    return tag >> 3
+
+
+def _open_metric(wire: bytes) -> tuple[_Envelope, _Run]:
     """Take a metric apart, unless it has two kinds of data: that one is all envelope."""
-    metric: Any = _parse(view(Signal.METRICS, Depth.RECORD, "Metric"), wire)
-    kind = metric.WhichOneof("data")
-    if kind is None or len(getattr(metric, kind).data_points) != items:
-        return _Envelope(wire), []
-    data = getattr(metric, kind)
-    points = list(data.data_points)
-    data.ClearField("data_points")
-    around = data.SerializePartialToString()
-    number = metric.DESCRIPTOR.fields_by_name[kind].number
-    metric.ClearField(kind)
-    return _Envelope(metric.SerializePartialToString(), number, around), points
-
-
-def _parse(kind: type[Message], wire: bytes) -> Message:
-    try:
-        return kind.FromString(wire)
-    except DecodeError as error:
-        raise MalformedError(f"no protobuf {kind.DESCRIPTOR.name}: {error}") from error
-
-
-@cache
-def _child(signal: Signal, level: int) -> tuple[str, int]:
-    """The name and number of the field in which a message of this level holds its children."""
-    name = PATHS[signal][level][0]
-    return name, merged_view(signal, level, CONTAINERS[signal][level]).DESCRIPTOR.fields_by_name[
-        name
-    ].number
+    rest, members = _take_apart(wire, child_tags(Signal.METRICS, _METRIC_LEVEL))
+    found = list(fields(members.wire, members.bounds[0], members.bounds[-1]))
+    if len({tag for tag, _, _, _ in found}) != 1:
+        return _Envelope(wire), _NONE
+    # What comes twice of the same kind is merged, and merging is concatenation.
+    data = b"".join([members.wire[content:end] for _, _, content, end in found])
+    data_rest, points = _take_apart(data, child_tags(Signal.METRICS, _METRIC_LEVEL + 1))
+    return _Envelope(rest, found[0][0] >> 3, data_rest), points

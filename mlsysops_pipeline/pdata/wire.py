@@ -19,17 +19,23 @@ _NESTING_MAX = 100
 def fields(wire: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """The fields of a message that lies at ``start:end``, nested ones closed.
 
-    Each is its number, where it begins, where its content begins and where it ends. A field
-    without a length (a number, a group) has no content: that begins where the field ends.
+    Each is its tag (see `message_tag`), where it begins, where its content begins and where it
+    ends. A field without a length (a number, a group) has no content: that begins where it ends.
     Reads as it goes: raises `MalformedError` where the first broken field is reached.
     """
     at = start
     while at < end:
         first = at
         try:
+            # Most fields have a tag of one byte and a length of one or two. This is the inner loop
+            # of counting and splitting, where a call for each number would double the time.
             tag, length = wire[at], wire[at + 1]
-            if tag < 0x80 and length < 0x80 and tag & 7 == _LENGTH:
-                content = at + 2  # the inner loop of `counting`: most fields are like this
+            if tag & 0x87 == _LENGTH and (length < 0x80 or wire[at + 2] < 0x80):
+                if length < 0x80:
+                    content = at + 2
+                else:
+                    length += (wire[at + 2] - 1) << 7
+                    content = at + 3
                 at = content + length
             else:
                 tag, content, at = _read(wire, at)
@@ -37,7 +43,7 @@ def fields(wire: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, i
             at = end + 1
         if at > end:
             raise MalformedError("a field ends after the message that holds it")
-        yield tag >> 3, first, content, at
+        yield tag, first, content, at
 
 
 def _read(wire: bytes, at: int) -> tuple[int, int, int]:
@@ -50,9 +56,14 @@ def _read(wire: bytes, at: int) -> tuple[int, int, int]:
     return tag, content, content + length
 
 
+def message_tag(number: int) -> int:
+    """The tag of a field of bytes, text or a message."""
+    return number << 3 | _LENGTH
+
+
 def length_prefix(number: int, length: int) -> bytes:
     """What stands before a message of ``length`` bytes in field ``number``: tag and length."""
-    return varint(number << 3 | _LENGTH) + varint(length)
+    return varint(message_tag(number)) + varint(length)
 
 
 def varint(value: int) -> bytes:

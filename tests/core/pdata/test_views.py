@@ -171,11 +171,13 @@ def test_one_bad_byte_in_a_string_does_not_refuse_a_request() -> None:
     assert b"caf\xe9" == metric.metrics[0].name
 
 
-def test_unknown_enum_values_stay_in_place() -> None:
-    wire = metric_wire(field(7, b"\x10\x63"))
+@pytest.mark.parametrize("value", [99, -1, 0])
+def test_unknown_enum_values_stay_in_place(value: int) -> None:
+    wire = metric_wire(field(7, b"\x10" + varint(value % 2**64)))
     message = parse(Signal.METRICS, Depth.FULL, wire)
     metric = message.resource_metrics[0].scope_metrics[0].metrics[0]
-    assert 99 == metric.sum.aggregation_temporality
+    assert value == metric.sum.aggregation_temporality
+    assert wire == serialize(message)
 
 
 def nested_value(levels: int) -> bytes:

@@ -16,7 +16,8 @@ def test_fields_are_found_where_they_lie(expected: list[tuple[int, bytes]]) -> N
     wire = b"".join(field(number, content) for number, content in expected)
     padded = b"\xff" + wire + b"\xff"
     found = list(wire_format.fields(padded, 1, len(padded) - 1))
-    assert expected == [(number, padded[content:end]) for number, _, content, end in found]
+    assert expected == [(tag >> 3, padded[content:end]) for tag, _, content, end in found]
+    assert [wire_format.message_tag(number) for number, _ in expected] == [f[0] for f in found]
     assert wire == b"".join(padded[start:end] for _, start, _, end in found)
 
 
@@ -33,7 +34,7 @@ def test_numbers_and_groups_have_no_content() -> None:
         b"\x23\x0a\x01a\x2b\x2c\x24",  # a group with a field and an empty group in it
     ]
     found = list(wire_format.fields(b"".join(parts), 0, sum(map(len, parts))))
-    assert [1, 2, 3, 4] == [number for number, _, _, _ in found]
+    assert [1, 2, 3, 4] == [tag >> 3 for tag, _, _, _ in found]
     assert parts == [b"".join(parts)[start:end] for _, start, _, end in found]
     assert all(content == end for _, _, content, end in found)
 
