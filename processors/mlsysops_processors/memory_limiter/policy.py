@@ -18,6 +18,8 @@ _EFFECTIVE_SHARE = 0.05
 _LOW_SHARE = 0.5
 """Bytes in flight below this share of the soft limit are few: Python's objects around the bytes
 cannot be what fills memory up to the limit."""
+_LOW_SHARE_ABOVE_HARD = 0.125
+"""The same where the hard limit is passed, and there is less to risk."""
 _STEADY_BYTES = 1 << 20
 """Resident memory that grew by less than this since the last look does not grow."""
 _COLLECTING_SHARE_MAX = 0.05
@@ -142,7 +144,8 @@ class Policy:
             return False
         if self.refusing:
             is_steady = resident <= self._resident_before + _STEADY_BYTES
-            return not (is_steady and in_flight <= _LOW_SHARE * self.limits.soft)
+            share = _LOW_SHARE if resident < self.limits.hard else _LOW_SHARE_ABOVE_HARD
+            return not (is_steady and in_flight <= share * self.limits.soft)
         return not self._tolerated or resident > self._tolerated + self.limits.spike
 
     def __repr__(self) -> str:

@@ -54,6 +54,14 @@ def test_resident_memory_that_python_keeps_does_not_keep_the_door_shut() -> None
     assert not limiter.judge(1 * MIB, 95 * MIB), "and it stays open"
 
 
+def test_above_the_hard_limit_less_may_be_in_flight() -> None:
+    limiter = policy()
+    assert limiter.judge(30 * MIB, 100 * MIB)
+
+    assert limiter.judge(30 * MIB, 100 * MIB)
+    assert not limiter.judge(10 * MIB, 100 * MIB)
+
+
 def test_growing_resident_memory_keeps_refusing() -> None:
     limiter = policy()
     assert limiter.judge(0, 90 * MIB)
