@@ -348,6 +348,8 @@ class NativeGrpcServer:
             await self._wait_until_empty(grace_s)
         for protocol in list(self._protocols):
             protocol.abort()
+        if self._protocols:
+            await self._wait_until_empty(0.0)
         if self._lingering:
             await asyncio.wait(self._lingering, timeout=_LINGER_S)
 
