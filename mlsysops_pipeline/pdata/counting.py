@@ -85,7 +85,10 @@ def _item_counter(signal: Signal, level: int) -> Callable[[bytes], int]:
             data = metrics(parse(wire)).ListFields()
         except DecodeError as error:
             raise _malformed(signal, error) from error
-        return sum([len(member.data_points) for _, member in data])
+        items = 0
+        for _, member in data:
+            items += len(member.data_points)
+        return items
 
     return count
 

@@ -178,6 +178,25 @@ def test_repeating_a_huge_resource_has_a_limit(monkeypatch: pytest.MonkeyPatch) 
     assert [10] * 12 == [part.items for part in parts[:12]]
 
 
+def test_a_flood_of_unknown_fields_is_carried_along_whole() -> None:
+    flood = b"\x58\x00" * 20_000
+    wire = field(1, field(2, flood + field(2, b"") * 3))
+    parts = split(Payload(Signal.LOGS, [wire, field(1, field(2, field(2, b"")))]), items_max=2)
+    assert [3, 1] == [part.items for part in parts]
+    assert wire == parts[0].joined()
+
+
+def test_fields_between_children_are_kept_in_order() -> None:
+    unknown = [varint(99 << 3) + bytes([number]) for number in range(4)]
+    records = [field(2, field(12, b"%d" % number)) for number in range(3)]
+    scope = b"".join(a + b for a, b in zip(unknown, [*records, b""], strict=True))
+    parts = split(Payload(Signal.LOGS, field(1, field(2, scope))), items_max=2)
+    expected = [records[:2], records[2:]]
+    assert [field(1, field(2, b"".join([*unknown, *kept]))) for kept in expected] == [
+        part.joined() for part in parts
+    ]
+
+
 def test_broken_members_are_malformed() -> None:
     good = make_wire(Signal.LOGS, 5)
     with pytest.raises(MalformedError):
