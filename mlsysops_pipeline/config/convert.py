@@ -177,16 +177,22 @@ def _string(call: _Call) -> Any:
     return call.expected("a string", f'write "{call.node.text}" in quotes')
 
 
+_BOOL_HINTS = {
+    "true": "write true without quotes",
+    "false": "write false without quotes",
+    **dict.fromkeys(("yes", "on"), "write true"),
+    **dict.fromkeys(("no", "off"), "write false"),
+}
+
+
 def _bool(call: _Call) -> Any:
     value = call.node.value
     if isinstance(value, bool):
         return value
     if value is None:
         return call.zero(value=False, text="false")
-    hint = ""
-    if isinstance(value, str) and value.lower() in {"true", "false", "yes", "no", "on", "off"}:
-        word = "true" if value.lower() in {"true", "yes", "on"} else "false"
-        hint = f"write {word} without quotes"
+    word = value.lower() if isinstance(value, str) else ""
+    hint = _BOOL_HINTS.get(word, "")
     return call.expected("true or false", hint)
 
 

@@ -51,13 +51,17 @@ class Field:
     names: tuple[str, ...]
     annotation: Any
     metadata: tuple[Any, ...]
-    required: bool
     default: Any
 
     @property
     def key(self) -> str:
         """The key as it is written in files."""
         return self.names[0]
+
+    @property
+    def marks(self) -> tuple[WhenWritten, ...]:
+        """What is said when somebody writes the key."""
+        return tuple(mark for mark in self.metadata if isinstance(mark, WhenWritten))
 
     @property
     def is_section(self) -> bool:
@@ -80,8 +84,7 @@ def _field(name: str, info: FieldInfo) -> Field:
     elif isinstance(info.validation_alias, str):
         names = (info.validation_alias,)
     default = None if info.is_required() else info.get_default(call_default_factory=True)
-    metadata = tuple(info.metadata)
-    return Field(name, names, info.annotation, metadata, info.is_required(), default)
+    return Field(name, names, info.annotation, tuple(info.metadata), default)
 
 
 class Decoder:
@@ -123,31 +126,38 @@ class Decoder:
                     failed.add("")
                 continue
             value = self._field_value(field, child, (*path, key))
-            if value is BAD:
+            if field.key in values or field.key in failed:
+                names = " and ".join(f'"{name}"' for name in field.names if name in node.value)
+                self.error(child.at, (*path, key), f"{names} are one key; write one of them")
+                failed.add(field.key)
+            elif value is BAD:
                 failed.add(field.key)
             elif value is not DEFAULT:
                 values[field.key] = value
         return self._built(model, node, path, values, failed)
 
     def _unknown(self, key: str, child: Node, path: Path, known: dict[str, Field]) -> None:
-        # Only keys that do something are worth proposing.
-        useful = [f.key for f in known.values() if not any(map(_is_written_mark, f.metadata))]
-        suggestion = did_you_mean(key, useful) if useful else "it has no keys"
+        # Only keys that do something are worth listing; what is always refused is not even meant.
+        useful = [f.key for f in known.values() if not f.marks]
+        meant = [f.key for f in known.values() if not any(m.is_final for m in f.marks)]
+        suggestion = did_you_mean(key, meant, useful) or "it has no keys"
         self.error(child.at, (*path, key), "unknown key", suggestion)
 
     def _field_value(self, field: Field, node: Node, path: Path) -> Any:
-        metadata = field.metadata
+        known = len(self.references)
         if field.is_section:
             value = self._section(field, node, path)
         else:
-            value = convert(self, field.annotation, metadata, node, path, default=field.default)
+            marks = field.metadata
+            value = convert(self, field.annotation, marks, node, path, default=field.default)
         if value is BAD:
             return BAD
-        for mark in metadata:
-            if isinstance(mark, WhenWritten):
-                effective = field.default if value is DEFAULT else value
-                if effective != mark.unless:
-                    self.problems.append(Problem(mark.severity, node.at, path, mark.message))
+        for mark in field.marks:
+            effective = field.default if value is DEFAULT else value
+            if effective != mark.unless:
+                self.problems.append(Problem(mark.severity, node.at, path, mark.message))
+                if mark.severity is Severity.ERROR:
+                    del self.references[known:]  # what is refused needs nothing else
         return value
 
     def _section(self, field: Field, node: Node, path: Path) -> Any:
@@ -223,10 +233,6 @@ class Decoder:
             self.problems.append(problem)
             good = good and not is_error
         return good
-
-
-def _is_written_mark(mark: Any) -> bool:
-    return isinstance(mark, WhenWritten)
 
 
 def section_model(field: Field) -> type[BaseModel] | None:

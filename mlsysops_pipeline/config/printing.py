@@ -17,7 +17,7 @@ from mlsysops_pipeline.config import emitting
 from mlsysops_pipeline.config.convert import is_duration
 from mlsysops_pipeline.config.decode import Field, fields_of
 from mlsysops_pipeline.config.nodes import Node
-from mlsysops_pipeline.config.schema import HeaderPairs, WhenWritten
+from mlsysops_pipeline.config.schema import HeaderPairs
 from mlsysops_pipeline.config.values import REDACTED, Opaque, format_duration
 from mlsysops_pipeline.ids import ComponentID, PipelineID
 
@@ -192,7 +192,7 @@ def _is_silent(field: Field, value: Any) -> bool:
     """Whether a key that nobody wrote says nothing."""
     if value is None or value == {} or value in ((), [], "", Opaque("")):
         return True
-    return any(isinstance(mark, WhenWritten) for mark in field.metadata)
+    return bool(field.marks)
 
 
 def _step(node: Node | None, step: str | int) -> Node | None:

@@ -185,6 +185,11 @@ class WhenWritten:
     unless: Any = ...
     """The value with which nothing is reported."""
 
+    @property
+    def is_final(self) -> bool:
+        """Whether no value of the key is accepted."""
+        return self.severity is Severity.ERROR and self.unless is ...
+
 
 def no_effect(reason: str, *, unless: Any = ...) -> WhenWritten:
     """A key that is accepted and does nothing here: a warning.

@@ -39,8 +39,8 @@ def kind_of(node: Node) -> str:
     return "a number" if isinstance(node.value, int | float) else shown(node)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A suggestion: the likely word, or else the words there are if they are few."""
+def did_you_mean(word: str, known: Iterable[str], listing: Iterable[str] | None = None) -> str:
+    """A suggestion: the likely word, or else the words there are (those of ``listing``)."""
     import difflib  # noqa: PLC0415  only a wrong configuration needs it
 
     words = sorted({str(k) for k in known} - {""})
@@ -51,7 +51,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         likely = [match] if match else []
     if likely:
         return f'did you mean "{likely[0]}"?'
-    return listed(words)
+    return listed(words if listing is None else sorted(set(listing)))
 
 
 def listed(words: Iterable[str]) -> str:

@@ -58,6 +58,7 @@ class Server(ComponentConfig):
     tls: Section[Tls] = None
     auth: ExtensionRef | None = None
     read_buffer_size: Annotated[int, no_effect("asyncio sizes its buffers itself")] = 512
+    hook: Annotated[ExtensionRef | None, refused("there are no hooks")] = None
     middlewares: Annotated[tuple[Any, ...], refused("nothing would run them", unless=())] = ()
 
     def listeners(self) -> Iterable[Endpoint]:

@@ -234,6 +234,13 @@ def test_marked_keys_are_reported_where_they_are_written(load: Load, good: str) 
     ] == loaded.warnings
 
 
+def test_a_refused_key_is_one_line_whatever_it_refers_to(load: Load, good: str) -> None:
+    text = good.replace("grpc: ", "grpc: {hook: nobody}")
+    assert ["F:2:29: receivers.otlp.protocols.grpc.hook: is not supported: there are no hooks"] == (
+        load(text).lines
+    )
+
+
 def test_what_one_file_defines_and_nobody_uses_can_be_told_apart(load: Load, good: str) -> None:
     loaded = load(good, DictSource("/own/f", {"processors": {"batch": None}}))
     (problem,) = loaded.problems

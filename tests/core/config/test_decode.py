@@ -232,8 +232,15 @@ def test_marks_speak_only_when_the_key_is_written_and_asks_for_something_else() 
     assert [(Severity.ERROR, "is not supported: data would go missing")] == said({"lossy": "x"})
 
 
-def test_keys_without_effect_are_not_proposed() -> None:
-    assert ["idel: unknown key (it has no keys)"] == refusal(Marked, {"idel": 1})
+def test_keys_without_effect_are_proposed_only_when_they_are_meant() -> None:
+    assert ['idel: unknown key (did you mean "idle"?)'] == refusal(Marked, {"idel": 1})
+    assert ["other: unknown key (it has no keys)"] == refusal(Marked, {"other": 1})
+
+
+def test_two_spellings_of_one_key_exclude_each_other() -> None:
+    assert ['old_name: "new_name" and "old_name" are one key; write one of them'] == refusal(
+        Everything, {"new_name": 1, "old_name": 2}
+    )
 
 
 class Rules(ComponentConfig):

@@ -147,7 +147,7 @@ VALUES = [
     ),
     (
         '    {endpoint: x:1, queue: {enabled: "no"}}',
-        ['F:8:38: {}.queue.enabled: expected true or false, got "no" (write false without quotes)'],
+        ['F:8:38: {}.queue.enabled: expected true or false, got "no" (write false)'],
     ),
     ("    - x", ["F:8:5: {}: expected a map of keys and values, got a list"]),
     ("    x", ['F:8:5: {}: expected a map of keys and values, got "x"']),
