@@ -102,10 +102,8 @@ class Batch:
         return batch
 
     def merged(self, metadata_keys: tuple[str, ...]) -> Payload:
-        """All parts as one payload, by reference."""
-        wires = [wire for part in self.parts for wire in part.wires]
-        metadata = self.metadata(metadata_keys)
-        return Payload(self.parts[0].signal, wires, metadata, items=self.items)
+        """All parts as one payload, by reference; what is known of their items stays known."""
+        return Payload.merge(self.parts, self.metadata(metadata_keys))
 
     def metadata(self, metadata_keys: tuple[str, ...]) -> Metadata:
         """What is true of the batch, whatever came along in it.
