@@ -137,14 +137,15 @@ class Generator:
         ]
 
     def run(self, seconds: float) -> Result:
-        """Send for ``seconds`` and wait for what is still under way."""
+        """Send what is due in ``seconds``, and wait for what is still under way."""
         result, under_way = Result(), 0
         cpu_began_s = time.process_time()
         began_s = moved_s = time.perf_counter()
         rate = self._plan.rate
+        requests = round(rate * seconds)
         while True:
             now_s = time.perf_counter()
-            sending = now_s - began_s < seconds
+            sending = result.sent < requests if rate else now_s - began_s < seconds
             while sending and under_way < self._plan.in_flight:
                 due_s = began_s + result.sent / rate if rate else now_s
                 if due_s > now_s:
@@ -153,6 +154,7 @@ class Generator:
                 result.late += now_s - due_s > _LATE_S
                 result.sent += 1
                 under_way += 1
+                sending = not rate or result.sent < requests
             if not sending and not under_way:
                 break
             wait_s = _WAIT_S_MAX

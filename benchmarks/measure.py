@@ -101,7 +101,9 @@ def _load(
         "items_per_export": items / max(1, after["requests"] - before["requests"]),
         "refused": result["refused"] + warm["refused"],
         "exact": after[signal] == expected,
+        "surplus_items": after[signal] - expected,
         "remarks": _remarks(result, load_s / elapsed_s, cpu_s / elapsed_s),
+        "log": "" if after[signal] == expected else collector.log(),
     }
 
 
