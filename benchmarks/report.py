@@ -24,7 +24,7 @@ IDLE_HEAD = (
 
 
 def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians of numbers, with ``KEY_spread`` (largest less smallest); all of the truths.
+    """Medians of numbers, with ``KEY_spread`` (largest less smallest); the worst of what voids.
 
     ``KEY_min`` is what a machine comes closest to that does nothing else: others on it only add.
     """
@@ -33,6 +33,8 @@ def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
         values = [run[key] for run in runs]
         if isinstance(first, bool):
             result[key] = all(values)
+        elif key == "surplus_items":
+            result[key] = max(values, key=abs)
         elif isinstance(first, (int, float)):
             result[key] = statistics.median(values)
             result[f"{key}_spread"] = max(values) - min(values)

@@ -236,13 +236,20 @@ def test_an_unknown_key_of_a_scenario_is_an_error(tmp_path: Path) -> None:
 
 def test_a_result_is_the_median_and_void_if_one_run_is() -> None:
     runs = [
-        {"peer": "a", "ns_per_item": value, "exact": value != 3, "remarks": remark}
+        {
+            "peer": "a",
+            "ns_per_item": value,
+            "exact": value != 3,
+            "surplus_items": -5 if value == 3 else 0,
+            "remarks": remark,
+        }
         for value, remark in ((1.0, ""), (3.0, "late"), (8.0, ""))
     ]
     result = report.median(runs)
-    assert (3.0, 7.0, False, "late") == (
-        result["ns_per_item"], result["ns_per_item_spread"], result["exact"], result["remarks"]
-    )  # fmt: skip
+    assert (3.0, 7.0, 1.0) == tuple(
+        result[f"ns_per_item{ending}"] for ending in ("", "_spread", "_min")
+    )
+    assert (False, -5, "late") == (result["exact"], result["surplus_items"], result["remarks"])
 
 
 def test_who_was_the_bottleneck_is_said() -> None:
