@@ -85,13 +85,13 @@ class Rewriter:
             self._visit_all(message)
         else:
             for items, kind, group in self._lists(message):
-                self._visit_selected(items, kind, group)
+                self._change_selected(items, kind, group)
         return serialize(message) if self._has_changed else wire
 
     def _visit_all(self, message: Any) -> None:
         """The usual case, in as few steps as possible."""
         signal = self._signal
-        visit = self._append if self._touched is None else self._visit
+        visit = self._change_all
         name = _GROUP[signal]
         for group in getattr(message, f"resource_{name}"):
             for scope_group in getattr(group, f"scope_{name}"):
@@ -105,41 +105,40 @@ class Rewriter:
                         if data is not None:
                             visit(getattr(metric, data).data_points, _POINTS[data])
 
-    def _append(self, items: Any, kind: ItemKind) -> None:
-        """Give every item of a list what the actions add, because none has to be opened."""
-        suffix = self._suffixes.get(kind) or self._suffix(kind)
-        if len(items) == 1:  # measured: half the time of assigning a slice
-            items.append(items.pop() + suffix)
-        else:
-            items[:] = [item + suffix for item in items]
-        self._has_changed = True
+    def _change_all(self, items: Any, kind: ItemKind) -> None:
+        """Change every item of a list.
 
-    def _visit(self, items: Any, kind: ItemKind) -> None:
-        """Change every item of a list."""
-        if len(items) == 1:
-            before = items.pop()
-            after = self._changed((before,), kind)[0]
-            items.append(after)
-            self._has_changed = self._has_changed or after != before
+        Measured: replacing one by one takes three quarters of the time of assigning a slice.
+        """
+        suffix = self._suffixes.get(kind)
+        if suffix is None:
+            suffix = self._suffix(kind)
+        touched = self._touched
+        if touched is None:
+            for index, item in enumerate(items[:]):
+                items[index] = item + suffix
+            self._has_changed = True
             return
-        all_before = items[:]
-        self._put(items, all_before, self._changed(all_before, kind))
+        change = self._remembered if kind.repeats else self._applied
+        for index, before in enumerate(items[:]):
+            after = change(before, kind) if touched(before) else before + suffix
+            if after != before:
+                items[index] = after
+                self._has_changed = True
 
-    def _visit_selected(
+    def _change_selected(
         self, items: Any, kind: ItemKind, group: Callable[[Criteria], bool]
     ) -> None:
         """Change the items of a list that are meant."""
         verdict = self._selection.of_group(group)
         if verdict is Verdict.ALL:
-            self._visit(items, kind)
+            self._change_all(items, kind)
         elif verdict is Verdict.EACH:
-            before = items[:]
-            self._put(items, before, [self._selected(item, kind, group) for item in before])
-
-    def _put(self, items: Any, before: list[bytes], after: list[bytes]) -> None:
-        if after != before:
-            items[:] = after
-            self._has_changed = True
+            for index, before in enumerate(items[:]):
+                after = self._selected(before, kind, group)
+                if after != before:
+                    items[index] = after
+                    self._has_changed = True
 
     def _touching(self, wire: bytes) -> Callable[[bytes], object] | None:
         """Says of an item whether it must be opened; ``None``: none of this request must."""
@@ -177,22 +176,12 @@ class Rewriter:
         pair = view(self._signal, Depth.FULL, "KeyValue")
         return [_parsed(pair, wire) for wire in attributes]
 
-    def _changed(self, items: Sequence[bytes], kind: ItemKind) -> list[bytes]:
-        suffix = self._suffix(kind)
-        touched = self._touched
-        if touched is None:
-            return [item + suffix for item in items]
-        change = self._remembered if kind.repeats else self._applied
-        return [change(item, kind) if touched(item) else item + suffix for item in items]
-
     def _suffix(self, kind: ItemKind) -> bytes:
         """What the actions append to an item that has none of their keys."""
-        suffix = self._suffixes.get(kind)
-        if suffix is None:
-            suffix = b"".join(
-                length_prefix(kind.number, len(pair)) + pair for pair in self._actions.added()
-            )
-            self._suffixes[kind] = suffix
+        suffix = b"".join(
+            length_prefix(kind.number, len(pair)) + pair for pair in self._actions.added()
+        )
+        self._suffixes[kind] = suffix
         return suffix
 
     def _remembered(self, item: bytes, kind: ItemKind) -> bytes:
