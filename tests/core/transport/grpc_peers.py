@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
-import subprocess
 from concurrent import futures
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
-import pytest
+import trustme
 
 if TYPE_CHECKING:
     import ssl
@@ -195,34 +193,16 @@ class Certificates:
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """Short-lived certificates, made by the openssl program."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
-
-    def run(*arguments: str) -> None:
-        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    for name in ("ca", "other"):
-        run(
-            "req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem",
-            "-subj", f"/CN={name}", "-days", "2",
-            "-addext", "keyUsage=critical,keyCertSign",
-        )  # fmt: skip
-    for name in ("server", "client"):
-        run("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        extensions = folder / f"{name}.ext"
-        extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1,DNS:other.example\n")
-        run(
-            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-            "-CAcreateserial", "-out", f"{name}.pem", "-days", "2", "-extfile", extensions.name,
-        )  # fmt: skip
-    return Certificates(
-        folder / "ca.pem",
-        folder / "server.pem",
-        folder / "server.key",
-        folder / "client.pem",
-        folder / "client.key",
-        folder / "other.pem",
-    )
+    """Certificates of an authority that nobody else knows."""
+    authority, other = trustme.CA(), trustme.CA()
+    files = Certificates(*(folder / name for name in ("ca", "cert", "key", "cert2", "key2", "ca2")))
+    authority.cert_pem.write_to_path(str(files.ca))
+    other.cert_pem.write_to_path(str(files.other_ca))
+    for names, cert, key in (
+        (("localhost", "127.0.0.1", "other.example"), files.server_cert, files.server_key),
+        (("client.example",), files.client_cert, files.client_key),
+    ):
+        issued = authority.issue_cert(*names)
+        issued.cert_chain_pems[0].write_to_path(str(cert))
+        issued.private_key_pem.write_to_path(str(key))
+    return files
