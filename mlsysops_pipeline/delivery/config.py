@@ -140,13 +140,14 @@ class QueueConfig(ComponentConfig):
         if self.batch is None or not self.batch.enabled:
             return
         sizer = self.batch_sizer
-        if sizer == "requests" and self.batch.sizer is None:
-            yield Finding(
-                ("batch", "sizer"),
-                "`batch` supports only `items` or `bytes` sizer",
-                suggestion="items",
-            )
-        if sizer == self.sizer and self.batch.min_size > self.queue_size:
+        if sizer == "requests":
+            if self.batch.sizer is None:  # if it is written there, it has been reported
+                yield Finding(
+                    ("batch", "sizer"),
+                    "`batch` supports only `items` or `bytes` sizer",
+                    suggestion="items",
+                )
+        elif sizer == self.sizer and self.batch.min_size > self.queue_size:
             yield Finding(
                 ("batch", "min_size"), "`min_size` must be less than or equal to `queue_size`"
             )
