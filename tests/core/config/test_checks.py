@@ -1,4 +1,4 @@
-"""What is wrong between components: order, connectors, extensions, old spellings, what is unused."""
+"""What is wrong between components: order, connectors, extensions, spellings, what is unused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def test_batch_in_front_of_a_stored_queue_weakens_it(load: Load) -> None:
     assert errors == []
     assert [
         (
-            'F:9:46: service.pipelines.traces.processors[0]: "batch" acknowledges data from memory, '
+            'F:9:46: service.pipelines.traces.processors[0]: "batch" acknowledges '
+            "data from memory, "
             "so the stored queue of otlp_grpc does not protect what it holds "
             "(use sending_queue.batch of the exporter instead)"
         )
@@ -169,7 +170,8 @@ def test_an_extension_that_is_used_must_be_defined_and_listed(load: Load, good: 
     text = good.replace("{protocols: {grpc: }}", "{protocols: {grpc: {auth: basicauth/x}}}")
     assert [
         (
-            'F:2:35: receivers.otlp.protocols.grpc.auth: references extension "basicauth/x" which is '
+            "F:2:35: receivers.otlp.protocols.grpc.auth: references extension "
+            '"basicauth/x" which is '
             "not configured"
         )
     ] == load(text).errors
@@ -220,7 +222,8 @@ def test_marked_keys_are_reported_where_they_are_written(load: Load, good: str) 
     loaded = load(text)
     assert [
         (
-            "F:2:50: receivers.otlp.protocols.grpc.middlewares: is not supported: nothing would run "
+            "F:2:50: receivers.otlp.protocols.grpc.middlewares: is not supported: "
+            "nothing would run "
             "them"
         )
     ] == loaded.errors

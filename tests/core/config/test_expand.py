@@ -89,18 +89,30 @@ def test_the_quirks_of_the_collector_are_kept(text: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("${env:A B}", 'environment variable "A B" has invalid name: must match regex ^[a-zA-Z_][a-zA-Z0-9_]*$'),
-        ("${http://x/y}", 'scheme "http" is not supported for uri "http://x/y"; env, file and yaml are'),
+        (
+            "${env:A B}",
+            (
+                'environment variable "A B" has invalid name: must match regex '
+                "^[a-zA-Z_][a-zA-Z0-9_]*$"
+            ),
+        ),
+        (
+            "${http://x/y}",
+            'scheme "http" is not supported for uri "http://x/y"; env, file and yaml are',
+        ),
         ("${s3:x}", 'scheme "s3" is not supported for uri "s3:x"; env, file and yaml are'),
         ("${env:A$B}", "the uri \"env:A$B\" contains unsupported characters ('$')"),
         ("x ${env:MAP}", "${env:MAP} is a map or list inside text"),
-        ("${file:/no/such/file}", "unable to read the file /no/such/file: No such file or directory"),
+        (
+            "${file:/no/such/file}",
+            "unable to read the file /no/such/file: No such file or directory",
+        ),
         ("${env:SELF}", "too many recursive expansions"),
         ("${env:SELVES}", "too many recursive expansions"),
         ("${env:TREE}", "too many recursive expansions"),
         ("${env:BIG}${env:BIG} ${env:BIG}${env:BIG} ${PORT}", "too many recursive expansions"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_replaced_is_a_problem(text: str, message: str) -> None:
     _, problems = expanded(text)
     (problem,) = problems

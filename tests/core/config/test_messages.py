@@ -43,7 +43,10 @@ VALUES = [
     (
         "    {endpoint: x:1, timeout: 5 minutes}",
         [
-            'F:8:30: {}.timeout: "5 minutes" is no duration; a duration is a number with a unit, such as 5s, 200ms or 1h30m'
+            (
+                'F:8:30: {}.timeout: "5 minutes" is no duration; a duration is a number '
+                "with a unit, such as 5s, 200ms or 1h30m"
+            )
         ],
     ),
     (
@@ -130,7 +133,10 @@ VALUES = [
     (
         "    {endpoint: x:1, queue: {size: 10MiB}}",
         [
-            'F:8:35: {}.queue.size: expected a whole number, got "10MiB" (sizes are plain numbers; the key says in which unit)'
+            (
+                'F:8:35: {}.queue.size: expected a whole number, got "10MiB" (sizes are '
+                "plain numbers; the key says in which unit)"
+            )
         ],
     ),
     (
@@ -297,7 +303,10 @@ PIPELINES = [
     (
         "  pipelines: {trace: {}}\n",
         [
-            'F:4:15: service.pipelines.trace: "trace" is no signal; the signals are metrics, logs, traces'
+            (
+                'F:4:15: service.pipelines.trace: "trace" is no signal; the signals are '
+                "metrics, logs, traces"
+            )
         ],
     ),
     (
@@ -310,25 +319,37 @@ PIPELINES = [
     (
         "  pipelines: {traces: {receivers: [otpl], exporters: [debug]}}\n",
         [
-            'F:4:36: service.pipelines.traces.receivers[0]: references receiver "otpl" which is not configured (did you mean "otlp"?)'
+            (
+                "F:4:36: service.pipelines.traces.receivers[0]: references receiver "
+                '"otpl" which is not configured (did you mean "otlp"?)'
+            )
         ],
     ),
     (
         "  pipelines: {traces: {receivers: [otlp], processors: [batch], exporters: [debug]}}\n",
         [
-            'F:4:56: service.pipelines.traces.processors[0]: references processor "batch" which is not configured (processors has no entries)'
+            (
+                "F:4:56: service.pipelines.traces.processors[0]: references processor "
+                '"batch" which is not configured (processors has no entries)'
+            )
         ],
     ),
     (
         "  pipelines: {traces: {receivers: [debug], exporters: [debug]}}\n",
         [
-            'F:4:36: service.pipelines.traces.receivers[0]: references receiver "debug" which is not configured (it is configured in exporters)'
+            (
+                "F:4:36: service.pipelines.traces.receivers[0]: references receiver "
+                '"debug" which is not configured (it is configured in exporters)'
+            )
         ],
     ),
     (
         "  pipelines: {traces: {receivers: [scrape], exporters: [debug]}}\n",
         [
-            'F:4:36: service.pipelines.traces.receivers[0]: receiver "scrape" does not support traces (only metrics)'
+            (
+                'F:4:36: service.pipelines.traces.receivers[0]: receiver "scrape" does '
+                "not support traces (only metrics)"
+            )
         ],
     ),
     (
@@ -348,19 +369,29 @@ PIPELINES = [
     (
         "  pipelines: {traces: {receivers: [3], exporters: [debug]}}\n",
         [
-            'F:4:36: service.pipelines.traces.receivers[0]: expected a string, got the number 3 (write "3" in quotes)',
+            (
+                "F:4:36: service.pipelines.traces.receivers[0]: expected a string, got "
+                'the number 3 (write "3" in quotes)'
+            ),
             "F:4:24: service.pipelines.traces.receivers: must have at least one receiver",
         ],
     ),
     (
-        "  extensions: [basicauth]\n  pipelines: {traces: {receivers: [otlp], exporters: [debug]}}\n",
+        (
+            "  extensions: [basicauth]\n  pipelines: {traces: {receivers: [otlp], "
+            "exporters: [debug]}}\n"
+        ),
         ['F:4:16: service.extensions[0]: references extension "basicauth" which is not configured'],
     ),
     (
-        "  telemetry: {metrics: {address: x}}\n  pipelines: {traces: {receivers: [otlp], exporters: [debug]}}\n",
+        (
+            "  telemetry: {metrics: {address: x}}\n  pipelines: {traces: {receivers: "
+            "[otlp], exporters: [debug]}}\n"
+        ),
         [
             (
-                "F:4:25: service.telemetry.metrics.address: is not supported: it was removed; write readers: "
+                "F:4:25: service.telemetry.metrics.address: is not supported: it was "
+                "removed; write readers: "
                 "[{pull: {exporter: {prometheus: {host: HOST, port: PORT}}}}]"
             )
         ],

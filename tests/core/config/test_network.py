@@ -169,7 +169,8 @@ def test_data_that_ends_elsewhere_is_no_loop_but_a_detour(load: Load) -> None:
     assert loaded.good.loops == frozenset()
     assert [
         (
-            "F:5:25: exporters.otlp_grpc.endpoint: sends to localhost:2, which is the receiver otlp/b "
+            "F:5:25: exporters.otlp_grpc.endpoint: sends to localhost:2, which is "
+            "the receiver otlp/b "
             "of this collector (a forward connector does that without the network)"
         )
     ] == [line for line in loaded.warnings if "not used" not in line]

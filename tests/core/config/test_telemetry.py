@@ -63,18 +63,57 @@ REFUSED = "is not supported: own metrics come out under the names of the Collect
 @pytest.mark.parametrize(
     ("metrics", "line"),
     [
-        ({"readers": []}, "metrics.readers: collector telemetry metrics reader should exist when metric level is not none (write level: none to switch them off)"),
-        ({"readers": [{}]}, "metrics.readers[0]: a reader is either pull or periodic (write pull:)"),
-        ({"readers": [{"pull": {}}]}, "metrics.readers[0].pull.exporter: is missing; a value is required"),
-        ({"readers": [{"pull": {"exporter": {}}}]}, "metrics.readers[0].pull.exporter: a pull reader needs an exporter (write prometheus:)"),
-        ({"readers": [{"pull": {"exporter": {"prometheus": {"port": 65536}}}}]}, "metrics.readers[0].pull.exporter.prometheus.port: must be at most 65535, got the number 65536"),
-        ({"readers": [{"pull": {"exporter": {"prometheus": {"without_units": False}}}}]}, f"metrics.readers[0].pull.exporter.prometheus.without_units: {REFUSED}"),
-        ({"readers": [{"periodic": {"exporter": {"otlp": {}}}}]}, "metrics.readers[0].periodic: is not supported: own metrics are served by a pull reader, not pushed"),
-        ({"level": "detailed", "views": [{}]}, "metrics.views: is not supported: the views of own metrics are fixed"),
+        (
+            {"readers": []},
+            (
+                "metrics.readers: collector telemetry metrics reader should exist when "
+                "metric level is not none (write level: none to switch them off)"
+            ),
+        ),
+        (
+            {"readers": [{}]},
+            "metrics.readers[0]: a reader is either pull or periodic (write pull:)",
+        ),
+        (
+            {"readers": [{"pull": {}}]},
+            "metrics.readers[0].pull.exporter: is missing; a value is required",
+        ),
+        (
+            {"readers": [{"pull": {"exporter": {}}}]},
+            "metrics.readers[0].pull.exporter: a pull reader needs an exporter (write prometheus:)",
+        ),
+        (
+            {"readers": [{"pull": {"exporter": {"prometheus": {"port": 65536}}}}]},
+            (
+                "metrics.readers[0].pull.exporter.prometheus.port: must be at most "
+                "65535, got the number 65536"
+            ),
+        ),
+        (
+            {"readers": [{"pull": {"exporter": {"prometheus": {"without_units": False}}}}]},
+            f"metrics.readers[0].pull.exporter.prometheus.without_units: {REFUSED}",
+        ),
+        (
+            {"readers": [{"periodic": {"exporter": {"otlp": {}}}}]},
+            (
+                "metrics.readers[0].periodic: is not supported: own metrics are served "
+                "by a pull reader, not pushed"
+            ),
+        ),
+        (
+            {"level": "detailed", "views": [{}]},
+            "metrics.views: is not supported: the views of own metrics are fixed",
+        ),
         ({"level": "normall"}, 'metrics.level: "normall" is not allowed (did you mean "normal"?)'),
-        ({"address": "localhost:8888"}, "metrics.address: is not supported: it was removed; write readers: [{pull: {exporter: {prometheus: {host: HOST, port: PORT}}}}]"),
+        (
+            {"address": "localhost:8888"},
+            (
+                "metrics.address: is not supported: it was removed; write readers: "
+                "[{pull: {exporter: {prometheus: {host: HOST, port: PORT}}}}]"
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_metrics_that_would_come_out_otherwise_are_errors(metrics: Any, line: str) -> None:
     assert ("error", line) in said({"metrics": metrics})
 
@@ -122,12 +161,18 @@ def test_own_logs_by_otlp_are_refused() -> None:
     [
         (None, {}),
         ({}, {}),
-        ({"service.name": "x", "n": 5, "flag": True}, {"service.name": "x", "n": "5", "flag": "true"}),
+        (
+            {"service.name": "x", "n": 5, "flag": True},
+            {"service.name": "x", "n": "5", "flag": "true"},
+        ),
         ({"service.instance.id": None}, {"service.instance.id": None}),
-        ({"attributes": [{"name": "a", "value": "b", "type": "string"}, {"name": "c"}]}, {"a": "b", "c": None}),
+        (
+            {"attributes": [{"name": "a", "value": "b", "type": "string"}, {"name": "c"}]},
+            {"a": "b", "c": None},
+        ),
         ({"attributes": "text"}, {"attributes": "text"}),
     ],
-)  # fmt: skip
+)
 def test_the_resource_has_two_forms(resource: Any, attributes: dict[str, str | None]) -> None:
     telemetry = parse_config(TelemetryConfig, {"resource": resource})
     assert attributes == telemetry.resource_attributes()
@@ -138,13 +183,22 @@ def test_the_resource_has_two_forms(resource: Any, attributes: dict[str, str | N
     [
         ("x", "resource: expected a map of attributes"),
         ({"a": {"b": 1}}, "resource.a: expected a string, got a map or list"),
-        ({"attributes": [{"nam": "a"}]}, "resource.attributes[0]: expected a map of name and value"),
+        (
+            {"attributes": [{"nam": "a"}]},
+            "resource.attributes[0]: expected a map of name and value",
+        ),
         ({"attributes": ["a"]}, "resource.attributes[0]: expected a map of name and value"),
-        ({"attributes": [{"name": "a", "val": 1}]}, "resource.attributes[0].val: unknown key (allowed: name, value, type)"),
-        ({"attributes": [{"name": "a", "value": []}]}, "resource.attributes[0].value: expected a string, got a map or list"),
+        (
+            {"attributes": [{"name": "a", "val": 1}]},
+            "resource.attributes[0].val: unknown key (allowed: name, value, type)",
+        ),
+        (
+            {"attributes": [{"name": "a", "value": []}]},
+            "resource.attributes[0].value: expected a string, got a map or list",
+        ),
         ({"attributes": [], "x": 1}, "resource.x: unknown key (allowed: attributes)"),
     ],
-)  # fmt: skip
+)
 def test_a_resource_of_another_form_is_an_error(resource: Any, line: str) -> None:
     assert [("error", line)] == said({"resource": resource})
 
