@@ -57,12 +57,12 @@ class CauseLog:
             state.times += 1
             state.items += items
             return
-        more = ""
+        text = message
         if state.times:
             counted = f", {state.items} items" if state.items else ""
-            more = f" (and {state.times} more since this was logged last{counted})"
+            text += f" (and {state.times} more since this was logged last{counted})"
         state.again_at, state.times, state.items = now + INTERVAL_S, 0, 0
-        self._logger.log(level, "%s%s", message, more, exc_info=error)
+        self._logger.log(level, text, exc_info=error)
 
     def __repr__(self) -> str:
         return f"<CauseLog causes={len(self._causes)}>"
