@@ -50,7 +50,7 @@ def sources() -> dict[str, str]:
         path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
         for folder in folders
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if "node_modules" not in path.parts
+        if not {"node_modules", ".venv"} & set(path.parts)
     }
 
 
