@@ -15,8 +15,8 @@ from typing import Any
 
 _VERSIONS = ("grpcio", "protobuf", "aiohttp", "uvloop", "hpack", "pydantic")
 LOAD_HEAD = (
-    f"{'scenario':<34}{'peer':<20}{'ns/item':>9}{'best':>8}{'+-':>7}{'us/req':>9}{'p50 ms':>8}{'p99 ms':>8}"
-    f"{'peak MiB':>9}  exact"
+    f"{'scenario':<34}{'peer':<20}{'ns/item':>9}{'best':>8}{'+-':>7}{'us/req':>9}"
+    f"{'p50 ms':>8}{'p99 ms':>8}{'peak MiB':>9}  exact"
 )
 IDLE_HEAD = (
     f"{'scenario':<34}{'peer':<20}{'ready s':>9}{'CPU s':>7}{'idle MiB':>9}{'idle CPU %':>11}"

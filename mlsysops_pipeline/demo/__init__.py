@@ -3,9 +3,9 @@
 `mlsysops-collector demo` and `make demo`. Items are counted by the SDK program at one end and by a
 sink that is not the collector at the other; the exit status is 0 only if they are equal.
 
-``supervisor``  starts, watches and stops everything       ``hops``     the collectors, their metrics
-``load``        the SDK program, a process of its own      ``table``    what is shown
-``sink``        the counting server, likewise              ``verdict``  the comparison at the end
+``supervisor``  starts, watches and stops everything     ``hops``     the collectors, their metrics
+``load``        the SDK program, a process of its own    ``table``    what is shown
+``sink``        the counting server, likewise            ``verdict``  the comparison at the end
 """
 
 from __future__ import annotations

@@ -115,7 +115,8 @@ _LABEL = re.compile(r'([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)",?')
 def samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
     """Name, labels and value of each line of the Prometheus text format 0.0.4.
 
-    Comments, lines that are not of the format, and what is no number are left out. Escapes in label values stay.
+    Comments, lines that are not of the format, and what is no number are left out. Escapes in
+    label values stay.
     """
     for line in page.splitlines():
         match = _SAMPLE.fullmatch(line.strip())

@@ -133,7 +133,7 @@ def main() -> int:
         parser.add_argument(f"--{name}-port", type=int)
     options = parser.parse_args()
     if options.misbehave == "fail":
-        print("Error: cannot do it", file=sys.stderr)  # noqa: T201  as the collector does
+        print("Error: cannot do it", file=sys.stderr)  # noqa: T201
         return 1
     stop = threading.Event()
     ignore = options.misbehave == "hang"
@@ -142,11 +142,11 @@ def main() -> int:
     try:
         server = hop.serve()
     except RuntimeError as error:
-        print(f"Error: {error}", file=sys.stderr)  # noqa: T201  as the collector does
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return 1
     http_server(hop, options.telemetry_port)
     if options.misbehave != "silent":
-        print("Everything is ready. Begin running and processing data.", file=sys.stderr)  # noqa: T201  as the collector does
+        print("Everything is ready. Begin running and processing data.", file=sys.stderr)  # noqa: T201
     if options.misbehave == "die":
         stop.wait(1.0)
         os.kill(os.getpid(), signal.SIGSEGV)
