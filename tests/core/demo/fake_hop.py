@@ -146,7 +146,8 @@ def main() -> int:
         return 1
     http_server(hop, options.telemetry_port)
     if options.misbehave != "silent":
-        print("Everything is ready. Begin running and processing data.", file=sys.stderr)  # noqa: T201
+        ready = "Everything is ready. Begin running and processing data."
+        print(ready, file=sys.stderr)  # noqa: T201
     if options.misbehave == "die":
         stop.wait(1.0)
         os.kill(os.getpid(), signal.SIGSEGV)
