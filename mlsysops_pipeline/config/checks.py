@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlsysops_pipeline.component import Kind
 from mlsysops_pipeline.config import connections, network
 from mlsysops_pipeline.config.outline import MEMBERS
-from mlsysops_pipeline.config.problems import Position, Problem, Severity, error, warning
+from mlsysops_pipeline.config.problems import Problem, Severity, error, warning
 from mlsysops_pipeline.config.schema import ComponentConfig
 from mlsysops_pipeline.config.wording import did_you_mean
 
@@ -34,6 +34,7 @@ def check(outline: Outline) -> tuple[list[Problem], frozenset[ComponentID]]:
         *_extensions(outline),
         *_old_spellings(outline),
         *_unused(outline),
+        *_switched_off(outline),
         *network.clashes(outline),
     ]
     loops, found = network.loops(outline)
@@ -171,5 +172,18 @@ def _unused(outline: Outline) -> Iterator[Problem]:
             if (kind, id_) in used:
                 continue
             message = f"is defined but not used: it is not {where}"
-            position: Position = component.node.at
-            yield Problem(Severity.WARNING, position, component.path, message, code=UNUSED)
+            at = component.node.at
+            yield Problem(Severity.WARNING, at, component.path, message, code=UNUSED)
+
+
+def _switched_off(outline: Outline) -> Iterator[Problem]:
+    """A metrics page that one source asks for and an earlier one switched off."""
+    telemetry = outline.telemetry
+    node, steps = outline.root.find(("service", "telemetry", "metrics", "readers"))
+    if telemetry is None or telemetry.metrics.level != "none" or steps < 4 or not node.value:
+        return
+    level, _ = outline.root.find(("service", "telemetry", "metrics", "level"))
+    if node.position.order > level.position.order:
+        path = ("service", "telemetry", "metrics", "readers")
+        message = f"has no effect: level is none ({level.position})"
+        yield warning(node.position, path, message, "set level as well")

@@ -250,3 +250,16 @@ def test_what_one_file_defines_and_nobody_uses_can_be_told_apart(load: Load, goo
     assert Severity.WARNING is problem.severity
     assert problem.concerns_unused_in("/own")
     assert not problem.concerns_unused_in("/other")
+
+
+def test_a_page_that_an_earlier_file_switched_off_is_a_warning(load: Load, good: str) -> None:
+    page = {"readers": [{"pull": {"exporter": {"prometheus": None}}}]}
+    flags = DictSource("flags", {"service": {"telemetry": {"metrics": page}}})
+    assert [
+        (
+            "flags: service.telemetry.metrics.readers: has no effect: level is none (F:8:32) "
+            "(set level as well)"
+        )
+    ] == load(good + "  telemetry: {metrics: {level: none}}\n", flags).warnings
+    off = DictSource("off", {"service": {"telemetry": {"metrics": {"level": "none"}}}})
+    assert load(good, flags, off).warnings == []
