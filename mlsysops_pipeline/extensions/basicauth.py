@@ -53,12 +53,16 @@ class HtpasswdConfig(ComponentConfig):
 
 
 class ClientAuthConfig(ComponentConfig):
-    """What to send. Files win and are read again when they change."""
+    """What to send."""
 
     username: str = ""
+    """The user's name; it has no colon."""
     password: Opaque = Opaque("")
+    """The user's password."""
     username_file: str = ""
+    """A file that holds the name; it wins, and is read again when it changes."""
     password_file: str = ""
+    """A file that holds the password; it wins, and is read again when it changes."""
 
     def check(self) -> Iterable[Finding]:
         """A colon would end the user name early (RFC 7617)."""
@@ -70,7 +74,9 @@ class Config(ComponentConfig):
     """One of the two sections."""
 
     htpasswd: Section[HtpasswdConfig] = None
+    """For servers: who may send."""
     client_auth: Section[ClientAuthConfig] = None
+    """For clients: what to send."""
 
     def check(self) -> Iterable[Finding]:
         """Exactly one role, with credentials."""

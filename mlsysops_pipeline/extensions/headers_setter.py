@@ -60,6 +60,7 @@ class Config(ComponentConfig):
     """The headers, in the order in which they are applied."""
 
     headers: tuple[HeaderConfig, ...] = ()
+    """At least one."""
     additional_auth: ExtensionRef | None = None
     """Another client authenticator, applied first."""
 

@@ -48,7 +48,9 @@ class ResponseBodyConfig(ComponentConfig):
     """Bodies in place of the usual JSON."""
 
     healthy: str = ""
+    """The body of an answer of 200."""
     unhealthy: str = ""
+    """The body of an answer of 503."""
 
 
 class PipelineCheckConfig(ComponentConfig):
@@ -59,6 +61,7 @@ class PipelineCheckConfig(ComponentConfig):
     exporter_failure_threshold: Annotated[
         int, no_effect("what counts is how long an exporter has been failing", unless=5)
     ] = 5
+    """Of the Collector: failures within the interval."""
 
     def check(self) -> Iterable[Finding]:
         """Zero would count the first failure, which retrying repairs."""
@@ -78,7 +81,9 @@ class Config(HttpServerConfig):
     check_collector_pipeline: Section[PipelineCheckConfig] = Field(
         default_factory=PipelineCheckConfig
     )
+    """What failing components mean for the answer; ``enabled: false``: nothing."""
     use_v2: Annotated[bool, refused("the second version of this extension", unless=False)] = False
+    """Of the Collector: other paths and answers."""
 
     def check(self) -> Iterable[Finding]:
         """A path begins with a slash."""

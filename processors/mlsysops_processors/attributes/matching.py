@@ -49,6 +49,7 @@ class AttributeMatchConfig(ComponentConfig):
     """An attribute that must be there."""
 
     key: str = ""
+    """Its name."""
     value: Any = None
     """Its value; with ``regexp`` a pattern. Nothing: any value."""
 
@@ -62,6 +63,7 @@ class LibraryConfig(ComponentConfig):
     """An instrumentation scope."""
 
     name: str = ""
+    """Its name; with ``regexp`` a pattern."""
     version: str | None = None
     """Nothing: any version."""
 
@@ -81,27 +83,38 @@ class RegexpConfig(ComponentConfig):
     cacheenabled: Annotated[bool, no_effect("matching is linear in time anyway", unless=False)] = (
         False
     )
+    """Of the Collector: whether results of matching are kept."""
     cachemaxnumentries: Annotated[int, no_effect("there is no such cache", unless=0)] = 0
+    """Of the Collector: how many."""
 
 
 class MatchConfig(ComponentConfig):
     """Criteria. For metrics only ``metric_names`` and ``resources`` may be used."""
 
     match_type: Literal["strict", "regexp"] | None = None
+    """Whether texts are compared or searched for patterns (RE2); must be given."""
     services: tuple[str, ...] = ()
     """Values of the resource attribute ``service.name``."""
     span_names: tuple[str, ...] = ()
+    """Names of spans."""
     span_kinds: tuple[str, ...] = ()
     """``SPAN_KIND_SERVER`` and so on."""
     attributes: tuple[AttributeMatchConfig, ...] = ()
+    """Attributes of the span or log record itself."""
     resources: tuple[AttributeMatchConfig, ...] = ()
     """Attributes of the resource."""
     libraries: tuple[LibraryConfig, ...] = ()
+    """Instrumentation scopes."""
     log_bodies: tuple[str, ...] = ()
+    """Bodies that are texts; no other body matches."""
     log_severity_texts: tuple[str, ...] = ()
+    """``severity_text`` of log records."""
     log_severity_number: Section[SeverityConfig] = None
+    """The least ``severity_number`` of log records."""
     metric_names: tuple[str, ...] = ()
+    """Names of metrics."""
     regexp: Section[RegexpConfig] = None
+    """Settings of the Collector that have no effect here."""
 
     def check(self) -> Iterable[Finding]:
         """At least one criterion, and patterns that are patterns."""
