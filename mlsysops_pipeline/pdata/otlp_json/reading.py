@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from google.protobuf.descriptor import FieldDescriptor
 
 from mlsysops_pipeline.pdata.otlp_json import scalars
+from mlsysops_pipeline.pdata.otlp_json.attributes import Memory, to_wire
 from mlsysops_pipeline.pdata.otlp_json.errors import ValueProblem
+from mlsysops_pipeline.pdata.otlp_json.scalars import SHORT, varint
 from mlsysops_pipeline.pdata.otlp_json.schema import (
     ID_SIZES,
-    KEPT_BYTES_MAX,
-    KEPT_MAX,
     KEY_VALUE,
     choice_of,
     request_descriptor,
@@ -41,19 +41,6 @@ _DEPTH_MAX = 100  # sub-messages that protobuf's C parsers open inside each othe
 
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 _MASK64 = (1 << 64) - 1
-_SHORT = tuple(bytes([length]) for length in range(0x80))
-
-
-def varint(number: int) -> bytes:
-    """A non-negative integer below 2**64 in protobuf's variable-length form."""
-    if number < 0x80:
-        return _SHORT[number]
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def _signed(number: int) -> bytes:
@@ -77,7 +64,7 @@ _UINT64 = scalars.integer(0, (1 << 64) - 1)
 _SCALARS: dict[int, Scalar] = {
     FieldDescriptor.TYPE_STRING: (_DELIMITED, scalars.text, _delimited),
     FieldDescriptor.TYPE_BYTES: (_DELIMITED, scalars.base64_bytes, _delimited),
-    FieldDescriptor.TYPE_BOOL: (_VARINT, scalars.boolean, _SHORT.__getitem__),
+    FieldDescriptor.TYPE_BOOL: (_VARINT, scalars.boolean, SHORT.__getitem__),
     FieldDescriptor.TYPE_INT32: (_VARINT, _INT32, _signed),
     FieldDescriptor.TYPE_INT64: (_VARINT, _INT64, _signed),
     FieldDescriptor.TYPE_UINT32: (_VARINT, _UINT32, varint),
@@ -95,7 +82,7 @@ _SCALARS: dict[int, Scalar] = {
 @cache
 def request_reader(signal: Signal) -> Reader:
     """The reader of a whole request of the signal."""
-    read = _message_reader(request_descriptor(signal), b"", depth=0)
+    read = _Readers().message(request_descriptor(signal), b"", depth=0)
 
     def read_request(value: Any) -> bytes:
         if value is None:
@@ -105,108 +92,104 @@ def request_reader(signal: Signal) -> Reader:
     return read_request
 
 
-def _message_reader(descriptor: Any, tag: bytes, *, depth: int) -> Reader:
-    """A reader of one message; without a ``tag``, of a message that nothing surrounds."""
-    plain: dict[str, Reader] = {}
-    choices: dict[str, Reader] = {}
-    for field in descriptor.fields:
-        table = choices if choice_of(field) else plain
-        reader = _field_reader(field, table, depth)
-        # snake_case is not valid, but the Collector takes it, and so must we (OJ-3).
-        table[field.json_name] = table[field.name] = reader
-    get_plain, get_choice = plain.get, choices.get
+class _Readers:
+    """Makes the readers of one request. ``depth`` counts the messages around a message."""
 
-    def read(value: Any) -> bytes:
-        if type(value) is not tuple:
-            if value is not None:
-                raise ValueProblem.unexpected("an object", value)
-            value = ()  # an element of a list; elsewhere null is an absent field (OJ-8)
-        parts: list[bytes] = []
-        chosen = b""
-        try:
-            for key, item in value:
-                if item is None:
-                    continue
-                reader = get_plain(key)
-                if reader is not None:
-                    parts.append(reader(item))
-                    continue
-                reader = get_choice(key)
-                if reader is not None:
-                    chosen = reader(item)
-        except ValueProblem as problem:
-            problem.path.append(key)
-            raise
-        if chosen:
-            parts.append(chosen)
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        size = len(body)
-        return tag + (_SHORT[size] if size < 0x80 else varint(size)) + body if tag else body
+    def __init__(self) -> None:
+        self._memory: Memory[Any, bytes] = Memory()
 
-    return read
+    def message(self, descriptor: Any, tag: bytes, *, depth: int) -> Reader:
+        """A reader of one message; without a ``tag``, of a message that nothing surrounds."""
+        plain: dict[str, Reader] = {}
+        choices: dict[str, Reader] = {}
+        for field in descriptor.fields:
+            table = choices if choice_of(field) else plain
+            reader = self._field(field, table, depth)
+            # snake_case is not valid, but the Collector takes it, and so must we (OJ-3).
+            table[field.json_name] = table[field.name] = reader
+        get_plain, get_choice = plain.get, choices.get
 
+        def read(value: Any) -> bytes:
+            if type(value) is not tuple:
+                if value is not None:
+                    raise ValueProblem.unexpected("an object", value)
+                value = ()  # an element of a list; elsewhere null is an absent field (OJ-8)
+            parts: list[bytes] = []
+            chosen = b""
+            try:
+                for key, item in value:
+                    if item is None:
+                        continue
+                    reader = get_plain(key)
+                    if reader is not None:
+                        parts.append(reader(item))
+                        continue
+                    reader = get_choice(key)
+                    if reader is not None:
+                        chosen = reader(item)
+            except ValueProblem as problem:
+                problem.path.append(key)
+                raise
+            if chosen:
+                parts.append(chosen)
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            size = len(body)
+            return tag + (SHORT[size] if size < 0x80 else varint(size)) + body if tag else body
 
-def _remembering(read: Reader) -> Reader:
-    """Keep the bytes of attributes whose value is a text, under the attribute as it was read.
+        return read
 
-    Only those, because in Python 1 == True == 1.0 and 0.0 == -0.0, while texts equal only texts.
-    """
-    kept: dict[Any, bytes] = {}
+    def _field(self, field: Any, table: dict[str, Reader], depth: int) -> Reader:
+        if field.message_type is not None:
+            return self._when_needed(field, table, depth)
+        wire_type, check, pack = _scalar(field)
+        if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated:
+            return _text_reader(_tag(field, wire_type))
+        if not field.is_repeated:
+            return _scalar_reader(_tag(field, wire_type), check, pack)
+        if wire_type == _DELIMITED:
+            read_one = _scalar_reader(_tag(field, wire_type), check, pack)
+            # As in the Collector, null in a list of texts is an empty one: it cannot be left out.
+            return _list_reader(lambda item: read_one("" if item is None else item))
+        return _packed_reader(_tag(field, _DELIMITED), check, pack)
 
-    def read_attribute(value: Any) -> bytes:
-        try:
-            data = kept.get(value)
-        except TypeError:  # it holds a list
-            return read(value)
-        if data is None:
-            data = read(value)
-            if _is_text_attribute(value) and len(data) <= KEPT_BYTES_MAX:
-                if len(kept) >= KEPT_MAX:
-                    kept.clear()  # those in use are back after one request
-                kept[value] = data
-        return data
+    def _when_needed(self, field: Any, table: dict[str, Reader], depth: int) -> Reader:
+        """Stands in for the reader of a message, which is made when there is a message to read."""
 
-    return read_attribute
+        def first(value: Any) -> bytes:
+            if depth >= _DEPTH_MAX:
+                raise ValueProblem(f"nested deeper than {_DEPTH_MAX} messages")
+            tag = _tag(field, _DELIMITED)
+            reader = self.message(field.message_type, tag, depth=depth + 1)
+            if field.message_type.full_name == KEY_VALUE and depth + 2 <= _DEPTH_MAX:
+                reader = self._attribute(reader, tag)
+            if field.is_repeated:
+                reader = _list_reader(reader)
+            table[field.json_name] = table[field.name] = reader
+            return reader(value)
 
+        return first
 
-def _is_text_attribute(value: Any) -> bool:
-    match value:
-        case (("key", str()), ("value", (("stringValue", str()),))):
-            return True
-    return False
+    def _attribute(self, read: Reader, tag: bytes) -> Reader:
+        """A reader of attributes that knows most of them already.
 
+        Only texts are remembered, under the attribute as it was read: in Python 1 == True == 1.0
+        and 0.0 == -0.0, but texts equal only texts.
+        """
+        known, keep = self._memory.get, self._memory.keep
 
-def _field_reader(field: Any, table: dict[str, Reader], depth: int) -> Reader:
-    if field.message_type is not None:
-        return _when_needed(field, table, depth)
-    wire_type, check, pack = _scalar(field)
-    if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated:
-        return _text_reader(_tag(field, wire_type))
-    if not field.is_repeated:
-        return _scalar_reader(_tag(field, wire_type), check, pack)
-    if wire_type == _DELIMITED:
-        read_one = _scalar_reader(_tag(field, wire_type), check, pack)
-        # As in the Collector, null in a list of texts is an empty one: it cannot be left out.
-        return _list_reader(lambda item: read_one("" if item is None else item))
-    return _packed_reader(_tag(field, _DELIMITED), check, pack)
+        def read_attribute(value: Any) -> bytes:
+            try:
+                data = known(value)
+            except TypeError:  # it holds a list
+                return read(value)
+            if data is None:
+                data = to_wire(value)
+                if data is None:
+                    return read(value)
+                keep(value, data, len(data))
+            return tag + data
 
-
-def _when_needed(field: Any, table: dict[str, Reader], depth: int) -> Reader:
-    """Stands in for the reader of a message, which is made when there is a message to read."""
-
-    def first(value: Any) -> bytes:
-        if depth >= _DEPTH_MAX:
-            raise ValueProblem(f"nested deeper than {_DEPTH_MAX} messages")
-        tag = _tag(field, _DELIMITED)
-        reader = _message_reader(field.message_type, tag, depth=depth + 1)
-        if field.message_type.full_name == KEY_VALUE:
-            reader = _remembering(reader)
-        if field.is_repeated:
-            reader = _list_reader(reader)
-        table[field.json_name] = table[field.name] = reader
-        return reader(value)
-
-    return first
+        return read_attribute
 
 
 def _scalar(field: Any) -> Scalar:
@@ -228,7 +211,7 @@ def _text_reader(tag: bytes) -> Reader:
     def read(value: Any) -> bytes:
         data = scalars.text(value)
         size = len(data)
-        return tag + (_SHORT[size] if size < 0x80 else varint(size)) + data
+        return tag + (SHORT[size] if size < 0x80 else varint(size)) + data
 
     return read
 

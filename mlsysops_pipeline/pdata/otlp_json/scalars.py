@@ -32,6 +32,22 @@ _TOLERATED_WORDS = {
 """What the Collector takes besides, in any case."""
 
 
+SHORT = tuple(bytes([number]) for number in range(0x80))
+"""The variable-length form of small numbers, which is one byte."""
+
+
+def varint(number: int) -> bytes:
+    """A non-negative integer below 2**64 in protobuf's variable-length form."""
+    if number < 0x80:
+        return SHORT[number]
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
 def text(value: Any) -> bytes:
     """A string as UTF-8. Half a surrogate pair becomes U+FFFD, as in the Collector."""
     if type(value) is not str:

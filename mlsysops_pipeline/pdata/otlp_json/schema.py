@@ -19,11 +19,6 @@ ID_SIZES: Final = {"trace_id": 16, "span_id": 8, "parent_span_id": 8}
 KEY_VALUE: Final = "opentelemetry.proto.common.v1.KeyValue"
 """The message that attributes are made of."""
 
-KEPT_MAX: Final = 4096
-KEPT_BYTES_MAX: Final = 512
-"""How many attributes, and of which size at most, are remembered with their translation. The same
-ones come again and again; each table of them takes some 4 MiB at most."""
-
 
 @cache
 def request_descriptor(signal: Signal) -> Any:

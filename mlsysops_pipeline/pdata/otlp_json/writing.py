@@ -14,12 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from mlsysops_pipeline.pdata.otlp_json.schema import (
-    ID_SIZES,
-    KEPT_BYTES_MAX,
-    KEPT_MAX,
-    request_descriptor,
-)
+from mlsysops_pipeline.pdata.otlp_json.attributes import Memory, from_wire
+from mlsysops_pipeline.pdata.otlp_json.schema import ID_SIZES, request_descriptor
 from mlsysops_pipeline.pdata.views import Depth, parse, view
 
 if TYPE_CHECKING:
@@ -53,13 +49,13 @@ class _Formatters:
 
     def __init__(self, signal: Signal) -> None:
         self._signal = signal
-        self._known: dict[str, Formatter] = {}
+        self._made: dict[str, Formatter] = {}
 
     def message(self, official: Any, viewed: Any) -> Formatter:
         """The formatter of a message, given both descriptors."""
-        known = self._known.get(viewed.full_name)
-        if known is not None:
-            return known
+        made = self._made.get(viewed.full_name)
+        if made is not None:
+            return made
         fields: dict[Any, tuple[str, Formatter]] = {}
 
         def format_message(message: Any) -> str:
@@ -70,7 +66,7 @@ class _Formatters:
             return "{" + ",".join(members) + "}"
 
         # Known before its fields are, because messages contain themselves.
-        self._known[viewed.full_name] = format_message
+        self._made[viewed.full_name] = format_message
         for field in official.fields:
             viewed_field = viewed.fields_by_number[field.number]
             key = f'"{field.json_name}":'
@@ -78,6 +74,8 @@ class _Formatters:
         return format_message
 
     def _field(self, field: Any, viewed: Any) -> Formatter:
+        if viewed.message_type is None and field.message_type is not None:
+            return self._closed(field.message_type)
         format_one = self._element(field, viewed)
         if not field.is_repeated:
             return format_one
@@ -88,35 +86,37 @@ class _Formatters:
         return format_all
 
     def _element(self, field: Any, viewed: Any) -> Formatter:
-        if field.message_type is None:
-            return _format_id if field.name in ID_SIZES else _SCALARS[field.type]
-        if viewed.message_type is None:
-            return self._closed(field.message_type)
-        return self.message(field.message_type, viewed.message_type)
+        if field.message_type is not None:
+            return self.message(field.message_type, viewed.message_type)
+        return _format_id if field.name in ID_SIZES else _SCALARS[field.type]
 
     def _closed(self, official: Any) -> Formatter:
-        """A formatter from the bytes of a message to its text, which it remembers."""
+        """A formatter of a list of closed messages, which remembers their texts."""
         key = f"closed {official.full_name}"
-        known = self._known.get(key)
-        if known is not None:
-            return known
+        made = self._made.get(key)
+        if made is not None:
+            return made
         message_class: Any = view(self._signal, Depth.FULL, official.name)
         parse_one = message_class.FromString
         format_one = self.message(official, message_class.DESCRIPTOR)
-        texts: dict[bytes, str] = {}
+        memory: Memory[bytes, str] = Memory()
+        known, keep = memory.get, memory.keep
 
-        def format_closed(wire: bytes) -> str:
-            text = texts.get(wire)
-            if text is None:
+        def format_new(wire: bytes) -> str:
+            parts = from_wire(wire)
+            if parts is None:
                 text = format_one(parse_one(wire))
-                if len(wire) <= KEPT_BYTES_MAX:
-                    if len(texts) >= KEPT_MAX:
-                        texts.clear()  # those in use are back after one request
-                    texts[wire] = text
+            else:
+                name, value = map(_format_text, parts)
+                text = f'{{"key":{name},"value":{{"stringValue":{value}}}}}'
+            keep(wire, text, len(wire))
             return text
 
-        self._known[key] = format_closed
-        return format_closed
+        def format_all(wires: Any) -> str:
+            return "[" + ",".join([known(wire) or format_new(wire) for wire in wires]) + "]"
+
+        self._made[key] = format_all
+        return format_all
 
 
 def _format_text(data: bytes) -> str:
