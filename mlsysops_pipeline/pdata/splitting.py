@@ -83,7 +83,7 @@ class _Parts:
     __slots__ = (
         "_bytes_max",
         "_copies_left",
-        "_counts",
+        "_items",
         "_items_max",
         "_payload",
         "_wires",
@@ -104,7 +104,7 @@ class _Parts:
 
     def _begin(self) -> None:
         self._wires: list[bytes] = []
-        self._counts = 0
+        self._items = 0
         self.items_left = self._items_max
         self.bytes_left = self._bytes_max
 
@@ -115,14 +115,14 @@ class _Parts:
     def add(self, wire: bytes, items: int) -> None:
         """Put a member or a piece of one into the current part."""
         self._wires.append(wire)
-        self._counts += items
+        self._items += items
         self.items_left -= items
         self.bytes_left -= len(wire)
 
     def close(self) -> None:
         """Complete the current part, if there is anything in it, and begin the next."""
         if self._wires:
-            self.done.append(self._payload.with_wires(self._wires, items=self._counts))
+            self.done.append(self._payload.with_wires(self._wires, items=self._items))
             self._begin()
 
     def repeat(self, size: int) -> None:

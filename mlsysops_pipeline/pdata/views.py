@@ -154,7 +154,7 @@ def parse(signal: Signal, depth: Depth, wire: bytes) -> Any:
 
 
 def serialize(message: Message) -> bytes:
-    """The bytes of a view. Raises `MalformedError` if a message nests too deep to be written."""
+    """The bytes of a view. Raises `MalformedError` if protobuf cannot write them (over 2 GiB)."""
     try:
         return message.SerializePartialToString()
     except EncodeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -10,10 +9,12 @@ from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pool
+from google.protobuf.internal import api_implementation
+from google.protobuf.message import EncodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlsysops_pipeline.errors import MalformedError
+from mlsysops_pipeline.errors import Bug, MalformedError
 from mlsysops_pipeline.pdata import views
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, parse, serialize, view
@@ -229,20 +230,35 @@ def test_views_are_built_once_and_not_in_the_default_pool() -> None:
         view(Signal.LOGS, Depth.RESOURCE, "LogRecord")
 
 
-def test_upb_needs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    views._pool.cache_clear()
-    try:
-        with caplog.at_level(logging.WARNING):
-            views._pool()
-    finally:
-        _rebuild()
-    assert [] == caplog.records
+def test_a_message_that_protobuf_cannot_write_is_malformed() -> None:
+    class Unwritable:
+        """As a message of more than 2 GiB is, which no test can afford."""
+
+        DESCRIPTOR = view(Signal.LOGS, Depth.FULL).DESCRIPTOR
+
+        def SerializePartialToString(self) -> bytes:  # noqa: N802  protobuf's name
+            raise EncodeError("too large")
+
+    message: Any = Unwritable()
+    with pytest.raises(MalformedError, match="LogsData"):
+        serialize(message)
 
 
-def _rebuild() -> None:
-    """Forget everything that belongs to the pool before."""
-    for cached in (views._pool, views._load, views._load_merged, view, views.merged_view):
-        cached.cache_clear()
+def test_members_of_a_oneof_cannot_be_closed() -> None:
+    with pytest.raises(Bug):
+        views._trimmed_message(views._official(Signal.METRICS)["Metric"], frozenset({"gauge"}))
+
+
+@pytest.mark.parametrize(("implementation", "warnings"), [("upb", 0), ("python", 1)])
+def test_only_what_is_not_upb_needs_a_warning(
+    implementation: str,
+    warnings: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api_implementation, "Type", lambda: implementation)
+    views._pool.__wrapped__()  # a second pool, which nobody uses
+    assert warnings == len(caplog.records)
 
 
 _WITHOUT_UPB = """
