@@ -54,7 +54,7 @@ class GrpcLink(asyncio.Protocol):
     """
 
     def __init__(self, channel: LinkOwner) -> None:
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self.channel = channel
         self.grpc = ClientConnection(
             channel.times, channel.clock.monotonic(), pinned=channel.pinned
@@ -67,6 +67,7 @@ class GrpcLink(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._is_tls = False
         self._is_closing = False
+        self._is_flush_due = False
         self._timer: Timer | None = None
         self._timer_s = math.inf
         self._paused_since_s = 0.0
@@ -147,8 +148,17 @@ class GrpcLink(asyncio.Protocol):
             if self.grpc.is_over:
                 self._settle()
             return False
-        self._settle()
+        if len(self.grpc.calls) == 1:
+            self._settle()
+        elif not self._is_flush_due:
+            # Calls begin in groups, and a write is a system call: one for the group.
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
         return True
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        self._settle()
 
     def cancel(self, call: ClientCall) -> bool:
         """Reset a call, if it is one of ours."""
