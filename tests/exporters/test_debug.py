@@ -87,8 +87,22 @@ async def test_text_of_bad_encoding_is_shown_with_replacement_characters(
     assert "mess\ufffdge 0/0" in records[-1].getMessage()
 
 
+async def test_nothing_is_rendered_for_a_log_that_would_not_show_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    exporter = _exporter(verbosity="detailed")
+    await exporter.start()
+    await exporter.export(Payload(Signal.METRICS, b"\x0a\xff", items=1))
+    await exporter.shutdown()
+    assert [] == caplog.records
+
+
 @pytest.mark.parametrize("verbosity", ["basic", "normal", "detailed"])
-async def test_malformed_data_is_refused_for_good(verbosity: str) -> None:
+async def test_malformed_data_is_refused_for_good(
+    caplog: pytest.LogCaptureFixture, verbosity: str
+) -> None:
+    caplog.set_level(logging.INFO)
     exporter = _exporter(verbosity=verbosity)
     await exporter.start()
     with pytest.raises(PermanentError) as raised:

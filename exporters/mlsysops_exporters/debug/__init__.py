@@ -96,6 +96,10 @@ class DebugExporter:
 
     async def export(self, payload: Payload) -> None:
         """Show a payload. Raises `PermanentError` if it is not the message it should be."""
+        if self._config.use_internal_logger and not self._settings.logger.isEnabledFor(
+            logging.INFO
+        ):
+            return  # nobody would see it
         async with self._turn:
             try:
                 if self._config.verbosity == "basic" and self._config.use_internal_logger:
