@@ -1,7 +1,8 @@
 """Taking one payload to its destination: attempts, waits, and what is done about refusals.
 
 A payload above the limit of a request is split first (OC-10). A retryable failure is tried again
-after a wait that grows (OC-12, OG-7); a partial success never is (OC-7). When the destination
+after a wait that grows (OC-12); a partial success never is (OC-7). A destination that asks for time
+gets it from every worker: nothing new is sent until then, or for `max_interval` (OG-7). When the destination
 calls a merged request bad data, every member is validated to full depth, malformed ones are
 dropped, and the rest is sent once more (design, "Validation").
 """
@@ -126,6 +127,7 @@ class Courier:
         self._has_queue = has_queue
         self._pauses: set[asyncio.Future[None]] = set()
         self._is_hurried = False
+        self._not_before = 0.0
         self.last_error = ""
 
     async def deliver(self, shipment: Shipment) -> None:
@@ -199,7 +201,11 @@ class Courier:
                 code=Code.RESOURCE_EXHAUSTED,
                 reason=DropReason.TOO_LARGE,
             )
-        started = now = self._clock.monotonic()
+        now = self._clock.monotonic()
+        if now < self._not_before and self._retry is not None:
+            await self._pause(self._not_before - now)
+            now = self._clock.monotonic()
+        started = now
         schedule: RetrySchedule | None = None
         was_examined = False
         while not shipment.is_closed:
@@ -260,7 +266,11 @@ class Courier:
         self._health.failed(self._settings.host, self._signal, error.message)
         if schedule is None or self._is_hurried:
             raise error
-        wait_s = schedule.next_wait_s(self._clock.monotonic(), error.retry_after_s)
+        now = self._clock.monotonic()
+        if error.retry_after_s and self._retry is not None:
+            hold_s = min(error.retry_after_s, self._retry.max_interval)
+            self._not_before = max(self._not_before, now + hold_s)
+        wait_s = schedule.next_wait_s(now, error.retry_after_s)
         if wait_s is None:
             raise error
         self._causes.say(
@@ -327,6 +337,8 @@ class Courier:
 
     async def _pause(self, wait_s: float) -> None:
         """Wait, but not longer than until the collector stops."""
+        if self._is_hurried:
+            return
         pause = asyncio.get_running_loop().create_future()
         timer = self._clock.call_later(wait_s, lambda: resolve(pause))
         self._pauses.add(pause)

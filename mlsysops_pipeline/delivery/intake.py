@@ -145,7 +145,8 @@ class Intake:
     ) -> bool:
         """Do with a request that does not fit what is configured; whether it was taken."""
         if not self.queue.can_ever_fit(items, size):
-            self._refused(items, "element size too large", DropReason.TOO_LARGE)
+            self._books.refused(items)
+            self._report("element size too large", logging.ERROR, DropReason.TOO_LARGE, items)
             raise PermanentError(
                 f"element size too large: {items} items, {size} bytes in one request; the sending "
                 f"queue of {self._settings.id} holds {self.queue.capacity} {self.queue.sizer} and "
@@ -153,8 +154,7 @@ class Intake:
                 code=Code.RESOURCE_EXHAUSTED,
                 reason=DropReason.TOO_LARGE,
             )
-        # A batch that waits for more would keep the queue full for the rest of its time.
-        self.workers.wake(self.queue.complete_all())
+        self._do_not_wait_for_more()
         if self._plan.block_on_overflow:
             taken = asyncio.get_running_loop().create_future()
             self._blocked.append(_Blocked(taken, payload, items, size, receipt))
@@ -163,15 +163,26 @@ class Intake:
         if self._plan.on_full == "drop_oldest" and self._make_room(items, size):
             self._take(payload, items, size, receipt)
             return True
-        self._refused(items, "sending queue is full", DropReason.QUEUE_FULL)
+        self._books.refused(items)
         if self._plan.on_full == "refuse":
-            raise QueueFullError(
-                "sending queue is full",
-                lambda: self._books.lost_at_once(DropReason.QUEUE_FULL, items),
-                retry_after_s=RETRY_AFTER_S,
+            self._report(
+                "sending queue is full, senders are refused", logging.WARNING, "refused", items
             )
-        self._books.lost_at_once(DropReason.QUEUE_FULL, items)
+            raise QueueFullError(
+                "sending queue is full", lambda: self._drop(items), retry_after_s=RETRY_AFTER_S
+            )
+        self._drop(items)
         return False
+
+    def _do_not_wait_for_more(self) -> None:
+        """Send what waits for more, if it keeps the queue full while a worker is idle."""
+        if self.workers.is_hungry:
+            self.workers.wake(self.queue.complete_all())
+
+    def _drop(self, items: int) -> None:
+        """A newcomer is lost: so it is configured, or another destination has taken it."""
+        self._books.lost_at_once(DropReason.QUEUE_FULL, items)
+        self._report("sending queue is full, dropped", logging.ERROR, DropReason.QUEUE_FULL, items)
 
     def _make_room(self, items: int, size: int) -> bool:
         """Drop what has waited longest until a request fits; whether it does."""
@@ -179,19 +190,20 @@ class Intake:
             oldest = self.queue.evict_oldest()
             if oldest is None:
                 return False
-            self._refused(oldest.items, "sending queue is full", DropReason.QUEUE_FULL)
+            self._books.refused(oldest.items)
+            self._report(
+                "sending queue is full, dropped the oldest",
+                logging.ERROR,
+                DropReason.QUEUE_FULL,
+                oldest.items,
+            )
             error = RetryableError("dropped for newer data: the sending queue is full")
             self.workers.lose_queued(oldest, error, DropReason.QUEUE_FULL)
         return True
 
-    def _refused(self, items: int, what: str, reason: DropReason) -> None:
-        self._books.refused(items)
-        self._causes.say(
-            ("enqueue", reason),
-            logging.ERROR,
-            f"{what}: {self._signal} not taken, {self.queue!r}",
-            items=items,
-        )
+    def _report(self, what: str, level: int, cause: str, items: int) -> None:
+        text = f"{what}: {self._signal}={items} items, {self.queue!r}"
+        self._causes.say(("enqueue", cause), level, text, items=items)
 
     def _admit_blocked(self) -> None:
         """Take what waited for room, in order, as far as there is room."""
@@ -199,6 +211,7 @@ class Intake:
             head = self._blocked[0]
             if not head.taken.done():
                 if not self.queue.fits(head.items, head.size):
+                    self._do_not_wait_for_more()
                     break
                 self._take(head.payload, head.items, head.size, head.receipt)
                 head.taken.set_result(None)

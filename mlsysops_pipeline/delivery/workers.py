@@ -73,6 +73,11 @@ class Workers:
                 self._tasks.append(self._settings.tasks.spawn_forever(name, self._work))
 
     @property
+    def is_hungry(self) -> bool:
+        """Whether a worker has nothing to do, so that waiting for more to merge costs time."""
+        return not self._queue.ready and len(self.active) < self._workers_max
+
+    @property
     def is_busy(self) -> bool:
         """Whether something is being delivered, or is ready to be."""
         return bool(self.active or self._queue.ready)

@@ -140,7 +140,8 @@ class BatchProcessor:
             self._arm(now)
 
     def _refuse(self) -> None:
-        self._handover.put(self._batcher.flush())  # waiting for more makes no sense now
+        if not len(self._handover):  # what waits for more would keep others out
+            self._handover.put(self._batcher.flush())
         self._causes.say("full", logging.WARNING, f"requests are refused: {self!r}")
         raise RetryableError(
             "batch holds too much that is not taken from it", retry_after_s=RETRY_AFTER_S

@@ -72,6 +72,31 @@ async def test_it_waits_as_long_as_the_destination_asks_for(make_rig: MakeRig) -
     assert 3 == rig.ledger.sent
 
 
+async def test_nothing_new_is_sent_to_a_destination_that_asks_for_time(make_rig: MakeRig) -> None:
+    """OG-7: the client slows down, not only the request that was throttled."""
+    rig = make_rig(steady(), [RetryableError("busy", retry_after_s=20.0)])
+    await rig.sender.consume(make_payload(METRICS, 3))
+    await settle()
+    for _ in range(3):
+        await rig.sender.consume(make_payload(METRICS, 1))
+    await rig.clock.advance(19.5)
+    assert 1 == len(rig.exporter.calls)
+    await rig.clock.advance(1)
+
+    assert 6 == rig.ledger.sent
+
+
+async def test_a_destination_cannot_hold_everything_up_for_long(make_rig: MakeRig) -> None:
+    rig = make_rig(steady(), [RetryableError("busy", retry_after_s=1e6)])
+    await rig.sender.consume(make_payload(METRICS, 3))
+    await settle()
+    await rig.sender.consume(make_payload(METRICS, 1))
+    await rig.clock.advance(31)
+
+    assert {DropReason.RETRIES_EXHAUSTED: 3} == rig.ledger.dropped
+    assert 1 == rig.ledger.sent
+
+
 async def test_it_gives_up_after_a_while(
     make_rig: MakeRig, caplog: pytest.LogCaptureFixture
 ) -> None:

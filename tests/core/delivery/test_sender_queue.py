@@ -323,6 +323,36 @@ async def test_a_full_queue_does_not_wait_for_a_batch_to_grow(make_rig: MakeRig)
     await rig.sender.consume(make_payload(METRICS, 1))
 
 
+async def test_batches_grow_while_all_workers_are_busy(make_rig: MakeRig) -> None:
+    rig = gated(make_rig, queue(queue_size=4, num_consumers=1, batch=BatchConfig(min_size=2)))
+    for items in (2, 1, 1, 1):
+        await rig.sender.consume(make_payload(METRICS, items))
+    await settle()
+    with pytest.raises(QueueFullError):
+        await rig.sender.consume(make_payload(METRICS, 1))
+
+    assert (2, 3) == (rig.ledger.in_flight, rig.ledger.queued)
+    rig.exporter.gate.set()
+    await settle()
+    assert [2, 2] == [payload.items for payload in rig.exporter.delivered]
+
+
+async def test_who_waits_for_room_does_not_wait_for_a_batch_to_grow(make_rig: MakeRig) -> None:
+    rig = gated(
+        make_rig,
+        queue(queue_size=3, num_consumers=1, block_on_overflow=True, batch=BatchConfig(min_size=5)),
+    )
+    for items in (5, 1, 1):
+        await rig.sender.consume(make_payload(METRICS, items))
+    waiting = [rig.begin(make_payload(METRICS, 1)) for _ in range(3)]
+    await settle()
+    rig.exporter.gate.set()
+    await settle()
+
+    assert all(task.done() for task in waiting)
+    assert [5, 3] == [payload.items for payload in rig.exporter.delivered]
+
+
 async def test_batches_are_split_and_the_bytes_still_add_up(make_rig: MakeRig) -> None:
     rig = gated(make_rig, batching(min_size=10, max_size=10))
     await rig.sender.consume(make_payload(METRICS, 35))
