@@ -112,10 +112,7 @@ class Outline:
 def read_outline(root: Node, registry: Registry, decoder: Decoder) -> Outline:
     """Read everything that stands in the tree; problems go to the decoder."""
     outline = Outline(root, {kind: {} for kind in Kind}, [], {}, None)
-    if not isinstance(root.value, dict):
-        decoder.error(root.position, (), f"expected a map of sections, got {shown(root)}")
-        return outline
-    for key, node in root.value.items():
+    for key, node in _children(root, (), decoder, "sections").items():
         if key not in _TOP and key != "service":
             hint = did_you_mean(key, (*_TOP, "service"))
             decoder.error(node.at, (key,), "unknown key", hint)

@@ -152,13 +152,13 @@ class Reader:
 
 def _line_and_column(text: str, offset: int) -> tuple[int, int]:
     """Where a byte offset of the UTF-8 text is, counted from 1."""
-    before = text.encode()[:offset].decode(errors="ignore")
+    before = text.encode(errors="replace")[:offset].decode(errors="ignore")
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 
 
 def _explained(what: str, text: str, mark: Any) -> str:
     if mark is not None:
-        lines = text.splitlines()
+        lines = text.split("\n")
         line = lines[mark.line] if mark.line < len(lines) else ""
         if "\t" in line[: mark.column + 1] or "'\\t'" in what:
             return "a tab; YAML is indented with spaces"

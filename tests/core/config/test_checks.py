@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mlsysops_pipeline.component import Kind
 from mlsysops_pipeline.config import DictSource, Severity
+from mlsysops_pipeline.config.printing import render
+from mlsysops_pipeline.registry import Registry
+from tests.core.config.conftest import REGISTRY
 
 if TYPE_CHECKING:
     from tests.core.config.conftest import Load
@@ -250,6 +255,35 @@ def test_what_one_file_defines_and_nobody_uses_can_be_told_apart(load: Load, goo
     assert Severity.WARNING is problem.severity
     assert problem.concerns_unused_in("/own")
     assert not problem.concerns_unused_in("/other")
+
+
+def test_an_extension_that_is_listed_twice_runs_once(load: Load, good: str) -> None:
+    text = good.replace("service:", "service:\n  extensions: [basicauth, basicauth]")
+    loaded = load(f"{text}extensions: {{basicauth: }}\n")
+    assert [
+        'F:6:27: service.extensions[1]: references extension "basicauth" multiple times'
+    ] == loaded.warnings
+    assert 1 == len(loaded.good.service.extensions)
+    assert "extensions:\n    - basicauth" in render(loaded.good)
+
+
+def test_a_component_that_cannot_be_loaded_is_a_line_and_no_traceback(
+    load: Load, good: str
+) -> None:
+    group = Kind.EXPORTER.entry_points
+    broken = EntryPoint("debug", "no_such_module_anywhere:FACTORY", group)
+    registry = Registry(list(REGISTRY.factories(Kind.RECEIVER)), [broken])
+    (line,) = load(good, registry=registry).lines
+    assert line.startswith("F:4:3: exporters.debug: exporter type 'debug' of ")
+    assert line.endswith("ModuleNotFoundError: No module named 'no_such_module_anywhere'")
+
+
+def test_a_component_whose_variable_is_empty_has_its_defaults(load: Load, good: str) -> None:
+    loaded = load(good.replace("debug:", "debug: ${env:SETTINGS}"))
+    assert [
+        "F:4:3: exporters.debug: is empty and so has its defaults",
+        "F:4:10: exporters.debug: environment variable SETTINGS is not set",
+    ] == loaded.warnings
 
 
 def test_a_page_that_an_earlier_file_switched_off_is_a_warning(load: Load, good: str) -> None:
