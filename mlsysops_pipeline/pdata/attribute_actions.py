@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import itertools
 import math
 import re
 import struct
@@ -28,6 +29,8 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(
     r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf(inity)?|nan", re.IGNORECASE
 )
+MARK_BYTES = 8
+_MARKS = itertools.count()
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
 _KEYS_MAX = 1024
 """Keys whose match with a pattern is remembered."""
@@ -111,11 +114,12 @@ class BoundActions:
     ``context``: a serialized ``AnyValue`` for each action, ``None`` where there is none.
     """
 
-    __slots__ = ("_added", "_steps", "context", "keys", "searches_keys")
+    __slots__ = ("_added", "_steps", "keys", "mark", "searches_keys")
 
     def __init__(self, actions: Sequence[Action], context: Sequence[bytes | None]) -> None:
-        self.context = tuple(context)
-        self._steps = tuple(zip(actions, self.context, strict=True))
+        self._steps = tuple(zip(actions, context, strict=True))
+        self.mark = next(_MARKS).to_bytes(MARK_BYTES)
+        """What tells results of these actions from those of all others, in `MARK_BYTES`."""
         self.keys = tuple(dict.fromkeys(key for action in actions for key in action.touches()))
         """Every key that can be touched, beside those that a pattern finds."""
         self.searches_keys = any(action.searches_keys for action in actions)

@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PAIR_BYTES_MAX = 8192
-"""Longer keys and results are not kept: what is so long hardly ever repeats."""
+"""Longer pairs are not kept: what is so long hardly ever repeats."""
+_PAIR_OVERHEAD_BYTES = 150
+"""What two objects of bytes and their place in a dict take beside their content."""
 
 
 class ByteCache:
-    """From bytes (and what else the result depends on) to bytes; the oldest is forgotten first.
+    """From bytes to bytes, ``bytes_max`` in all; the oldest is forgotten first.
 
-    ``key`` is any hashable; ``weight`` says how many bytes key and result hold together.
+    Results that depend on more than the bytes have that at the end of the key, always in the same
+    number of bytes.
     """
 
-    __slots__ = ("_bytes_max", "_found", "bytes")
+    __slots__ = ("_bytes_max", "_found", "bytes", "get")
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._found: dict[Any, tuple[bytes, int]] = {}
+        self._found: dict[bytes, bytes] = {}
         self.bytes = 0
+        self.get: Callable[[bytes], bytes | None] = self._found.get
+        """The result, if it is still known. The dict's own method, without a call around it."""
 
-    def get(self, key: Any) -> bytes | None:
-        """The result, if it is still known."""
-        found = self._found.get(key)
-        return None if found is None else found[0]
-
-    def put(self, key: Any, result: bytes, weight: int) -> None:
+    def put(self, key: bytes, result: bytes) -> None:
         """Remember a result that `get` did not know."""
+        weight = _weight(key, result)
         if weight > _PAIR_BYTES_MAX:
             return
-        self._found[key] = (result, weight)
+        self._found[key] = result
         self.bytes += weight
         while self.bytes > self._bytes_max:
-            self.bytes -= self._found.pop(next(iter(self._found)))[1]
+            oldest = next(iter(self._found))
+            self.bytes -= _weight(oldest, self._found.pop(oldest))
 
     def __len__(self) -> int:
         return len(self._found)
 
     def __repr__(self) -> str:
         return f"<ByteCache entries={len(self)} bytes={self.bytes}>"
+
+
+def _weight(key: bytes, result: bytes) -> int:
+    return len(key) + len(result) + _PAIR_OVERHEAD_BYTES

@@ -31,7 +31,6 @@ _GROUPS, _RESOURCE = 1, 1
 _FIRST_MESSAGE = message_tag(1)
 """The tag of both. A field of that number with another tag is unknown to OTLP."""
 _CACHE_BYTES_MAX = 4 << 20
-_ENTRY_OVERHEAD_BYTES = 200
 
 
 class Config(ComponentConfig):
@@ -65,12 +64,11 @@ class ResourceProcessor:
         actions = self._actions.bind(payload.metadata)
 
         def changed(resource: bytes) -> bytes:
-            key = (resource, actions.context)
+            key = resource + actions.mark
             result = self._cache.get(key)
             if result is None:
                 result = apply_to_resource(actions, resource)
-                weight = len(resource) + len(result) + _ENTRY_OVERHEAD_BYTES
-                self._cache.put(key, result, weight)
+                self._cache.put(key, result)
             return result
 
         wires = tuple(rewrite_resources(wire, changed) for wire in payload.wires)

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.pdata.attribute_actions import BoundActions
     from mlsysops_pipeline.pdata.byte_cache import ByteCache
 
-_ENTRY_OVERHEAD_BYTES = 250
-_NUMBERS = re.compile(rb"(?:[\x09\x11\x19\x21\x29\x31\x39\x41].{8})*", re.DOTALL)
-"""The fixed 64-bit fields, of the numbers 1 to 8, that an item begins with."""
+_SPLIT = re.compile(rb"((?:[\x09\x11\x19\x21\x29\x31\x39\x41].{8})*)(.*)", re.DOTALL)
+"""The fixed 64-bit fields, of the numbers 1 to 8, that an item begins with, and the rest."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # compared and hashed by identity, which is fast
@@ -119,11 +118,26 @@ class Rewriter:
                 items[index] = item + suffix
             self._has_changed = True
             return
-        change = self._remembered if kind.repeats else self._applied
+        if kind.repeats:
+            self._change_remembered(items, kind)
+            return
         for index, before in enumerate(items[:]):
-            after = change(before, kind) if touched(before) else before + suffix
+            after = self._applied(before, kind) if touched(before) else before + suffix
             if after != before:
                 items[index] = after
+                self._has_changed = True
+
+    def _change_remembered(self, items: Any, kind: ItemKind) -> None:
+        """Change every item of a list by what is remembered of its attributes."""
+        cache, mark = self._cache, self._actions.mark + bytes((kind.number,))
+        for index, before in enumerate(items[:]):
+            head, rest = _SPLIT.match(before).groups()  # type: ignore[union-attr]  # always found
+            result = cache.get(rest + mark)
+            if result is None:
+                result = self._applied(rest, kind)
+                cache.put(rest + mark, result)
+            if result != rest:
+                items[index] = head + result
                 self._has_changed = True
 
     def _change_selected(
@@ -183,16 +197,6 @@ class Rewriter:
         )
         self._suffixes[kind] = suffix
         return suffix
-
-    def _remembered(self, item: bytes, kind: ItemKind) -> bytes:
-        end = _NUMBERS.match(item).end()  # type: ignore[union-attr]  # it matches nothing, too
-        rest = item[end:]
-        key = (kind.message, rest, self._actions.context)
-        result = self._cache.get(key)
-        if result is None:
-            result = self._applied(rest, kind)
-            self._cache.put(key, result, len(rest) + len(result) + _ENTRY_OVERHEAD_BYTES)
-        return item[:end] + result
 
     def _applied(self, item: bytes, kind: ItemKind) -> bytes:
         message = _parsed(view(self._signal, Depth.ATTRIBUTES, kind.message), item)
