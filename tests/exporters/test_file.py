@@ -151,13 +151,8 @@ async def test_what_waits_at_shutdown_is_written_in_order(tmp_path: Path) -> Non
     path = tmp_path / "out.json"
     exporter = _exporter(path)
     await exporter.start()
-    waiting = [
-        asyncio.ensure_future(exporter.export(make_payload(Signal.LOGS, count)))  # noqa: TID251  a test has no supervisor
-        for count in range(1, 30)
-    ]
-    await asyncio.sleep(0)
-    await exporter.shutdown()
-    await asyncio.gather(*waiting)
+    exports = (exporter.export(make_payload(Signal.LOGS, count)) for count in range(1, 30))
+    await asyncio.gather(*exports, exporter.shutdown())
     assert list(range(1, 30)) == _items(path.read_bytes())
 
 

@@ -1,7 +1,7 @@
 """Shows telemetry to people: one log line for each request, or every item, or every field of it.
 
-The layouts are the Collector's (`normal`, `detailed`), of which it says itself that they may change:
-for people, not for programs. With `use_internal_logger` (the default) the text goes through the
+The layouts are the Collector's (`normal`, `detailed`), and as there they may change: they are for
+people, not for programs. With `use_internal_logger` (the default) the text goes through the
 collector's log and obeys its level and sampling; otherwise it is written, without time and level,
 to the `output_paths`. More than `sampling_initial` equal messages in a second are thinned out to
 every `sampling_thereafter`-th. What is not shown is delivered all the same.
@@ -17,7 +17,7 @@ import logging
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 from mlsysops_exporters.debug import detailed, normal
 from mlsysops_exporters.debug.sampling import Sampler
@@ -126,8 +126,9 @@ class DebugExporter:
             return
         if self._config.use_internal_logger:
             own = self._settings.logger
-            extra = dict((own.extra or {}).get("fields", {})) | fields  # type: ignore[call-overload]
-            logging.LoggerAdapter(own.logger, {"fields": extra}).info("%s", message)
+            extra: dict[str, Any] = dict(own.extra or {})
+            extra["fields"] = {**extra.get("fields", {}), **fields}
+            logging.LoggerAdapter(own.logger, extra).info("%s", message)
             return
         line = f"{message}\t{json.dumps(fields)}" if fields else message
         for output in self._outputs:

@@ -37,7 +37,7 @@ def identifier(data: bytes) -> str:
 
 
 def timestamp(unix_ns: int) -> str:
-    """A time in UTC, to the nanosecond, without trailing zeros: ``2020-02-11 20:26:12.5 +0000 UTC``.
+    """A time in UTC without trailing zeros: ``2020-02-11 20:26:12.000000321 +0000 UTC``.
 
     What is beyond the year 2262 wraps around, as it does in 64 signed bits.
     """

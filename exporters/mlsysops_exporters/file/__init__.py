@@ -183,7 +183,7 @@ class FileExporter:
             try:
                 file.close()
             except OSError as error:
-                self._settings.logger.error(  # noqa: TRY400  an operator's trouble, not our traceback
+                self._settings.logger.error(  # noqa: TRY400  not our traceback
                     "what was written to %s may not be on the disk: %s", path, error
                 )
 

@@ -115,7 +115,8 @@ def test_unknown_keys_are_ignored_at_every_depth() -> None:
     """OJ-4, OC-2: whatever their values are."""
     odd = '"unknown":[{"a":null},[[]],1e3,"x",true,-5]'
     text = (
-        f'{{{odd},"resourceLogs":[{{{odd},"resource":{{{odd}}},"scopeLogs":[{{{odd},"scope":{{{odd}}},'
+        f'{{{odd},"resourceLogs":[{{{odd},"resource":{{{odd}}},"scopeLogs":[{{{odd},'
+        f'"scope":{{{odd}}},'
         f'"logRecords":[{{{odd},"attributes":[{{{odd},"key":"k","value":{{{odd},"intValue":1}}}}]'
         "}]}]}]}"
     )

@@ -1,4 +1,4 @@
-"""OTLP/JSON against what the Collector's pdata does (conformance A4), where its vectors are found."""
+"""OTLP/JSON against what the Collector's pdata does (conformance A4), if its vectors are there."""
 
 from __future__ import annotations
 
