@@ -90,7 +90,7 @@ class GrpcChannel:
         self.pinned = tuple(pinned)
         self._tasks = tasks
         self._tls = tls
-        self._server_name = server_name or target.host
+        self._server_name = server_name or target.host or "localhost"
         self._waits_for_ready = waits_for_ready
         self._is_shuffled = is_shuffled
         self._on_state = on_state
@@ -176,7 +176,9 @@ class GrpcChannel:
             return
         for link in self._links:
             if link.cancel(call):
-                return
+                break
+        if self.waiting:
+            self.pump()
 
     # For links.
 
@@ -312,9 +314,10 @@ class GrpcChannel:
             return f"its certificate is not accepted: {error.verify_message}"
         except ssl.SSLError as error:
             return f"TLS failed: {error.reason or error}"
-        except (OSError, UnicodeError) as error:
-            # An odd host name fails in the codec for international ones.
-            return str(error.strerror or error) if isinstance(error, OSError) else str(error)
+        except OSError as error:
+            return str(error.strerror or error)
+        except ValueError as error:
+            return str(error)  # a host name that is none: its codec, or OpenSSL, refuses it
         if link.ended.done() or link.grpc.is_draining:
             return link.problem or "the peer ended the connection"
         self._links.append(link)

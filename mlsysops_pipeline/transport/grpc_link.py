@@ -92,7 +92,9 @@ class GrpcLink(asyncio.Protocol):
             return
         grpc = self.grpc
         over = grpc.receive(data, self._clock.monotonic())
-        if over:
+        if grpc.connection.is_ended:
+            self.channel.settle(over)
+        elif over:
             self.channel.on_answers(over)
         if not self.opened.done() and grpc.connection.is_established:
             self.opened.set_result(None)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import email.utils
 import io
 import ipaddress
+import os
 import ssl
 import urllib.request
 from dataclasses import dataclass
@@ -140,7 +141,12 @@ class HttpClient:
                     retry_after=response.headers.get("retry-after", ""),
                     url=url,
                 )
-        except (aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
+        except aiohttp.ClientConnectorCertificateError as error:
+            reason = _reason(error.certificate_error)
+            raise UnreachableError(f"its certificate is not accepted: {reason}") from error
+        except aiohttp.ClientConnectorError as error:
+            raise UnreachableError(f"cannot connect: {_reason(error.os_error)}") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             # TimeoutError is an OSError; ValueError is what odd answers and URLs can cause.
             raise UnreachableError(_reason(error)) from error
         return reply, target
@@ -250,5 +256,11 @@ def _origin(url: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    """What went wrong, in the system's words where there are some."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
+        known = os.strerror(error.errno)
+        return str(error.strerror or error) if known.startswith("Unknown error") else known
     return str(error) or type(error).__name__
