@@ -246,7 +246,11 @@ class BasicAuthClient:
     def _build(self) -> str:
         return "Basic " + base64.b64encode(f"{self._user}:{self._password}".encode()).decode()
 
-    def apply(self, headers: MutableMapping[str, str], metadata: Metadata) -> None:  # noqa: ARG002  the same for every request
+    def apply(
+        self,
+        headers: MutableMapping[str, str],
+        metadata: Metadata,  # noqa: ARG002  the same for every request
+    ) -> None:
         """See `ClientAuthenticator.apply`."""
         headers["authorization"] = self._header
 

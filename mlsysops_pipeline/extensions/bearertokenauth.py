@@ -145,7 +145,11 @@ class BearerTokenAuth:
             raise _unauthenticated("provided authorization does not match expected scheme or token")
         return _NO_ATTRIBUTES
 
-    def apply(self, headers: MutableMapping[str, str], metadata: Metadata) -> None:  # noqa: ARG002  the same for every request
+    def apply(
+        self,
+        headers: MutableMapping[str, str],
+        metadata: Metadata,  # noqa: ARG002  the same for every request
+    ) -> None:
         """See `ClientAuthenticator.apply`. Raises `RetryableError` while there is no token."""
         if not self._tokens:
             raise RetryableError(

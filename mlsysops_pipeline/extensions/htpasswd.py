@@ -1,7 +1,7 @@
 """htpasswd files: ``USER:HASH`` lines, as Apache's ``htpasswd`` writes them. Pure; no I/O.
 
-Kinds of hashes: bcrypt (``$2y$``), MD5-crypt (``$apr1$``, ``$1$``), ``{SHA}``, ``{SSHA}`` and, as in
-the Collector, plain text. A hash of a kind that is not known is an error: taking it for plain
+Kinds of hashes: bcrypt (``$2y$``), MD5-crypt (``$apr1$``, ``$1$``), ``{SHA}``, ``{SSHA}`` and, as
+in the Collector, plain text. A hash of a kind that is not known is an error: taking it for plain
 text would make the hash itself the password.
 """
 
