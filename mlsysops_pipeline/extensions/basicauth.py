@@ -1,4 +1,4 @@
-"""HTTP Basic authentication (RFC 7617): for servers with ``htpasswd``, for clients otherwise.
+"""Authenticates by user name and password (HTTP Basic, RFC 7617), as a server or as a client.
 
 A server verifies slow hashes in worker threads, a few at a time, and remembers credentials that
 were right, because every request carries them. Component reference: F4.

@@ -1,6 +1,6 @@
-"""Bearer tokens (RFC 6750), for servers and clients alike. Component reference: F5.
+"""Authenticates by bearer tokens (RFC 6750), as a server and as a client.
 
-A client sends the first token, a server accepts any of them.
+A client sends the first token, a server accepts any of them. Component reference: F5.
 """
 
 from __future__ import annotations

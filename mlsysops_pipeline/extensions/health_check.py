@@ -1,6 +1,7 @@
-"""Answers over HTTP whether the collector works. Component reference: F1.
+"""Answers over HTTP whether the collector is ready and delivers.
 
-Unlike the Collector's, it does not say 200 while nothing is delivered. It answers 503
+Component reference: F1. Unlike the Collector's, it does not say 200 while nothing is delivered. It
+answers 503
 
 - until every component has started, and again from the moment that stopping begins;
 - while a component has failed for good;

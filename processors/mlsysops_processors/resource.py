@@ -1,6 +1,6 @@
-"""Changes the attributes of resources. Component reference: C2; `append` is ours.
+"""Changes the attributes of resources, for one by appending to lists.
 
-Only the resource of each group is opened, never what it describes, and the same resource comes
+Component reference: C2; the action `append` is ours. Only the resource of each group is opened, never what it describes, and the same resource comes
 again and again, so its result is remembered by its bytes. Whatever OTLP may add is kept.
 """
 
