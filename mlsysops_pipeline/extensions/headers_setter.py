@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from mlsysops_pipeline.component import ComponentID, Factory, Kind
+from mlsysops_pipeline.component import ComponentID, Factory, Kind, Stability
 from mlsysops_pipeline.config.problems import NOWHERE
 from mlsysops_pipeline.config.problems import error as problem
 from mlsysops_pipeline.config.schema import ComponentConfig, ExtensionRef, Finding, Opaque
@@ -174,4 +174,10 @@ def _create(config: Config, settings: Settings, next_: None) -> HeadersSetter:  
     return HeadersSetter(config, settings)
 
 
-FACTORY = Factory(kind=Kind.EXTENSION, type="headers_setter", config=Config, create=_create)
+FACTORY = Factory(
+    kind=Kind.EXTENSION,
+    type="headers_setter",
+    config=Config,
+    create=_create,
+    stability=Stability.ALPHA,
+)

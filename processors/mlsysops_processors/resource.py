@@ -1,7 +1,8 @@
 """Changes the attributes of resources, for one by appending to lists.
 
-Component reference: C2; the action `append` is ours. Only the resource of each group is opened, never what it describes, and the same resource comes
-again and again, so its result is remembered by its bytes. Whatever OTLP may add is kept.
+Component reference: C2; the action `append` is ours. Only the resource of each group is opened,
+never what it describes, and the same resource comes again and again, so its result is remembered by
+its bytes. Whatever OTLP may add is kept.
 """
 
 from __future__ import annotations
