@@ -59,6 +59,10 @@ class GrpcioServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has 
             self.port = self._server.add_secure_port(address, credentials)
         self._server.start()
 
+    def drain(self, grace_s: float) -> Any:
+        """Take no more calls; an event that is set when those under way are done."""
+        return self._server.stop(grace_s)
+
     def stop(self) -> None:
         if self._server is not None:
             self._server.stop(0).wait()

@@ -647,3 +647,70 @@ async def test_closing_ends_what_waits_and_what_is_under_way() -> None:
 
 async def test_closing_before_anything_was_sent() -> None:
     await Client(1).channel.close()
+
+
+async def test_a_cancelled_call_makes_room_for_one_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grpc_client, "CONNECTIONS_MAX", 1)
+    asked: list[int] = []
+
+    async def serve(reader: Any, writer: Any, _number: int) -> None:
+        peer = H2Peer(reader, writer, max_concurrent_streams=1)
+        async for stream in peer.requests():
+            asked.append(stream)
+            if len(asked) == 2:
+                peer.answer(stream)
+
+    async with raw_server(serve) as server, client_of(server.port) as client:
+        first = await client.begin()
+        await wait_until(lambda: asked)
+        second = await client.begin()
+        assert "waiting=1" in repr(client.channel)
+        first.cancel()
+
+        assert Code.OK == (await second).code
+
+
+async def test_a_peer_that_breaks_every_connection_is_tried_less_and_less() -> None:
+    clock = JumpClock()
+
+    async def serve(reader: Any, writer: Any, _number: int) -> None:
+        async for _ in H2Peer(reader, writer).requests():
+            writer.write(b"\0\0\0\x05\0\0\0\0\0")  # a push
+
+    async with raw_server(serve) as server, client_of(server.port, clock=clock) as client:
+        for _ in range(30):
+            outcome = await client.call()
+            assert Code.UNAVAILABLE == outcome.code
+            await clock.advance(1.0)
+
+    assert 4 <= server.connections <= 8
+
+
+async def test_tls_over_a_unix_socket(certificates: Certificates, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with grpcio_server(address=f"unix:{path}", credentials=certificates.grpcio()):
+        async with client_of(Target("", 0, path), tls=tls(certificates)) as client:
+            assert b"request" == (await client.call()).body
+
+
+async def test_a_server_that_drains_loses_nothing() -> None:
+    """A graceful end: calls under way are answered."""
+    stopping = threading.Event()
+
+    def behave(request: bytes, _context: Any) -> bytes:
+        stopping.wait(5)
+        return request
+
+    with grpcio_server(behave) as server:
+        async with client_of(server.port) as client:
+            calls = [await client.begin(b"%d" % n) for n in range(5)]
+            await wait_until(lambda: len(server.requests) == 5)
+            stopped = server.drain(10)
+            await wait_until(lambda: "draining" in repr(client.channel._links))
+            stopping.set()
+            outcomes = await asyncio.gather(*calls)
+            await wait_until(stopped.is_set)
+
+    assert [b"%d" % n for n in range(5)] == [outcome.body for outcome in outcomes]
