@@ -148,7 +148,10 @@ class Merger:
         return self._noted(reader, node)
 
     def _file(self, name: str, order: int) -> Node | None:
-        position = Position(name, order=order)
+        position = Position(name or "--config", order=order)
+        if not name:
+            self._complain(position, "the name of a file is missing")
+            return None
         try:
             content = read_bytes(Path(name))
         except (OSError, ValueError) as failure:

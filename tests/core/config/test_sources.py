@@ -109,6 +109,8 @@ def test_uris_name_files_variables_and_inline_text(tmp_path: Path) -> None:
             ('https://x/y: scheme "https" is not supported; file, env and yaml are '
             "(fetch it to a file first)"),
         ),
+        ("", "--config: the name of a file is missing"),
+        ("file:", "--config: the name of a file is missing"),
         ("s3:bucket", 's3:bucket: scheme "s3" is not supported; file, env and yaml are'),
         ("env:ABSENT", "env:ABSENT: the environment variable is not set"),
         ("env:A B", "env:A B: must match regex ^[a-zA-Z_][a-zA-Z0-9_]*$"),
