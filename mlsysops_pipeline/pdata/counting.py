@@ -38,6 +38,10 @@ _OTHERS_MAX = 10_000
 """Fields in a chunk that are no elements, when a message is cut into chunks: it has five or so."""
 
 
+_NESTING_MAX = 100
+"""Levels that protobuf follows. What nests deeper is never opened."""
+
+
 def count_items(signal: Signal, wire: bytes) -> int:
     """Data points, log records or spans in one serialized request.
 
@@ -56,11 +60,14 @@ def check_elements(signal: Signal, wire: bytes, limit: int = ELEMENTS_MAX) -> No
     """Refuse a request that would take far more memory than its bytes once it is opened.
 
     Raises `TooLargeError` if resource groups, scope groups, metrics and items together are more
-    than ``limit`` (0: no limit), `MalformedError` if it meets broken framing. Free below two bytes
-    an element; a third of the cost of counting above; never more than about 20 MB of memory.
+    than ``limit`` (0: no limit), and `MalformedError` if it meets broken framing. In an item of
+    over 1.25 MiB, which may be made of tiny attributes, each field counts as well.
+
+    Free below two bytes an element, half the cost of counting above, never more than about 20 MB
+    of memory.
     """
     if limit and len(wire) // _ELEMENT_BYTES_MIN > limit:
-        _Tally(signal, wire, limit).walk(0, 0, len(wire))
+        _Tally(signal, wire, limit).count()
 
 
 def count_checked(signal: Signal, wire: bytes, limit: int = ELEMENTS_MAX) -> int:
@@ -68,7 +75,7 @@ def count_checked(signal: Signal, wire: bytes, limit: int = ELEMENTS_MAX) -> int
     if not limit or len(wire) // _ELEMENT_BYTES_MIN <= limit:
         return count_items(signal, wire)
     tally = _Tally(signal, wire, limit)
-    tally.walk(0, 0, len(wire))
+    tally.count()
     return tally.items
 
 
@@ -149,39 +156,64 @@ class _Tally:
         self._left = limit
         self.items = 0
 
-    def walk(self, level: int, start: int, end: int) -> None:
-        """Count what is in the message at ``start:end``, whose kind is ``level``.
+    def count(self) -> None:
+        """Count all of the request."""
+        end = len(self._wire)
+        if end <= _CHUNK_BYTES:
+            self._parse(0, 0, end)
+        else:
+            self._walk(0, view(self._signal, Depth.FULL).DESCRIPTOR, 0, end)
+
+    def _walk(self, level: int, message: Any, start: int, end: int) -> None:
+        """Count what is in a ``message`` that is larger than a chunk and lies at ``start:end``.
 
         Levels: 0 the request, 1 a resource group, 2 a scope group, 3 a metric, 4 its data.
         """
         begun = start
         children = others = 0
         tags = child_tags(self._signal, level)
-        if end - start > _CHUNK_BYTES:
-            for tag, first, content, last in fields(self._wire, start, end):
-                is_child = tag in tags
-                children += is_child
-                others += not is_child
-                if children > self._left or others > _OTHERS_MAX:
-                    self._refuse()
-                if last - begun <= _CHUNK_BYTES:
-                    continue
-                self._parse(level, begun, first)
-                begun = first
-                children = others = 0
-                if last - first > _CHUNK_BYTES:
-                    begun = last
-                    if is_child:
-                        self._descend(level + 1, content, last)
+        for tag, first, content, last in fields(self._wire, start, end):
+            is_child = tag in tags
+            children += is_child
+            others += not is_child
+            if children > self._left or others > _OTHERS_MAX:
+                self._refuse()
+            if last - begun <= _CHUNK_BYTES:
+                continue
+            self._parse(level, begun, first)
+            begun = first
+            children = others = 0
+            if last - first > _CHUNK_BYTES:
+                begun = last
+                if is_child:
+                    self._spend(1)
+                    self._descend(level + 1, message.fields_by_number[tag >> 3], content, last)
         self._parse(level, begun, end)
 
-    def _descend(self, level: int, start: int, end: int) -> None:
-        """Count one message that is larger than a chunk, and what is in it."""
-        self._spend(1)
-        if level < len(PATHS[self._signal]):
-            self.walk(level, start, end)
-        else:
+    def _descend(self, level: int, field: Any, start: int, end: int) -> None:
+        """Count what is in one message that may be larger than a chunk, itself counted."""
+        if level == len(PATHS[self._signal]):
             self.items += 1
+            self._walk_item(field.message_type, start, end, 1)
+        elif end - start > _CHUNK_BYTES:
+            self._walk(level, field.message_type, start, end)
+        else:
+            self._parse(level, start, end)
+
+    def _walk_item(self, message: Any, start: int, end: int, nesting: int) -> None:
+        """Count every field of an item that is larger than a chunk: each could be a message.
+
+        Whoever opens such an item opens messages of two bytes each as well. Ordinary items are
+        not looked at: what they can take is bounded by their size.
+        """
+        for tag, first, content, last in fields(self._wire, start, end):
+            self._spend(1)
+            field = message.fields_by_number.get(tag >> 3)
+            is_message = (
+                field is not None and message_tag(field.number) == tag and field.message_type
+            )
+            if is_message and last - first > _CHUNK_BYTES and nesting < _NESTING_MAX:
+                self._walk_item(field.message_type, content, last, nesting + 1)
 
     def _parse(self, level: int, start: int, end: int) -> None:
         """Count what is in a piece of a message of kind ``level``."""

@@ -15,7 +15,7 @@ from mlsysops_pipeline.pdata import counting
 from mlsysops_pipeline.pdata.counting import check_elements, count_checked, count_items
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.testing.telemetry import make_wire
-from tests.core.pdata.wires import WireMaker, field, leaves
+from tests.core.pdata.wires import WireMaker, field, leaves, varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,14 +107,14 @@ def test_elements_are_counted_exactly_whatever_the_size_of_chunks(
         maker = WireMaker(seed)
         wire = maker.request(signal)
         limit = maker.elements
-        # The bytes alone must not settle it, and data messages of huge metrics count too.
-        room = limit + (300 if chunk_bytes < 1000 else 0)
+        # Of what is larger than a chunk, data messages and the fields of items count too.
+        room = limit + (len(wire) if chunk_bytes < 1000 else 0)
         tally = counting._Tally(signal, wire, room)
-        tally.walk(0, 0, len(wire))
+        tally.count()
         assert maker.items == tally.items
         if limit:
             with pytest.raises(TooLargeError):
-                counting._Tally(signal, wire, limit - 1).walk(0, 0, len(wire))
+                counting._Tally(signal, wire, limit - 1).count()
 
 
 @EVERY
@@ -130,12 +130,51 @@ def test_limit_is_inclusive_and_zero_is_none(signal: Signal) -> None:
     assert 0 == count_checked(signal, b"\x0a\x00" * 1000, 0)
 
 
-def test_an_item_larger_than_a_chunk_is_one_element(chunk_bytes: int) -> None:
-    size = 2 * chunk_bytes + 500
-    wire = field(1, field(2, field(2, field(5, bytes(size))) * 3))
-    assert 3 == count_checked(Signal.LOGS, wire, 5)
+def records(content: bytes, count: int = 1) -> bytes:
+    return field(1, field(2, field(2, content) * count))
+
+
+def test_an_item_larger_than_a_chunk_is_an_element_and_so_are_its_fields(chunk_bytes: int) -> None:
+    text = field(5, field(1, b"x" * (2 * chunk_bytes + 500)))
+    wire = records(text, 3)
+    # A resource group, a scope group, three records; in each its body and the text in that.
+    assert 3 == count_checked(Signal.LOGS, wire, 11)
     with pytest.raises(TooLargeError):
-        check_elements(Signal.LOGS, wire, 4)
+        check_elements(Signal.LOGS, wire, 10)
+
+
+@pytest.mark.parametrize("signal", [Signal.LOGS, Signal.TRACES], ids=str)
+def test_an_item_of_very_many_attributes_is_refused(signal: Signal) -> None:
+    """Opened, two bytes would take fifty."""
+    number = 6 if signal is Signal.LOGS else 9
+    attributes = (varint(number << 3 | 2) + b"\x00") * 800_000
+    with pytest.raises(TooLargeError):
+        check_elements(signal, records(attributes))
+
+
+def test_a_point_of_very_many_attributes_is_refused_however_deep() -> None:
+    def request(point: bytes) -> bytes:
+        return field(1, field(2, field(2, field(7, field(1, point)))))
+
+    flat = b"\x3a\x00" * 800_000
+    array = field(7, field(2, field(5, b"\x0a\x00" * 800_000)))
+    for point in (flat, array):
+        with pytest.raises(TooLargeError):
+            check_elements(Signal.METRICS, request(point))
+        check_elements(Signal.METRICS, request(point), 0)
+
+
+def test_large_text_is_no_reason_to_refuse() -> None:
+    """Whatever it looks like as a message."""
+    for text in (b"A" * 3_000_000, b"\n\x00" * 2_000_000, bytes(3_000_000)):
+        assert 1 == count_checked(Signal.LOGS, records(field(5, field(1, text))))
+
+
+def test_endless_nesting_does_not_exhaust_the_stack() -> None:
+    value = field(1, b"x" * 1_400_000)
+    for _ in range(200):
+        value = field(5, field(1, value))
+    assert 1 == count_checked(Signal.LOGS, records(field(5, value)))
 
 
 def test_chunks_find_broken_framing(chunk_bytes: int) -> None:
