@@ -67,6 +67,9 @@ class Rewriter:
         self._selection = selection
         self._cache = cache
         self._suffixes: dict[ItemKind, bytes] = {}
+        self._marks = {
+            kind: actions.mark + bytes((kind.number,)) for kind in _POINTS.values() if kind.repeats
+        }
         self._touched: Callable[[bytes], object] | None = None
         self._has_changed = False
 
@@ -114,8 +117,11 @@ class Rewriter:
             suffix = self._suffix(kind)
         touched = self._touched
         if touched is None:
-            for index, item in enumerate(items[:]):
-                items[index] = item + suffix
+            if len(items) == 1:  # usual, and a fifth faster than by a loop
+                items[0] = items[0] + suffix
+            else:
+                for index, item in enumerate(items[:]):
+                    items[index] = item + suffix
             self._has_changed = True
             return
         if kind.repeats:
@@ -129,7 +135,7 @@ class Rewriter:
 
     def _change_remembered(self, items: Any, kind: ItemKind) -> None:
         """Change every item of a list by what is remembered of its attributes."""
-        cache, mark = self._cache, self._actions.mark + bytes((kind.number,))
+        cache, mark = self._cache, self._marks[kind]
         for index, before in enumerate(items[:]):
             head, rest = _SPLIT.match(before).groups()  # type: ignore[union-attr]  # always found
             result = cache.get(rest + mark)
