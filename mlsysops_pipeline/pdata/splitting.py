@@ -273,7 +273,10 @@ class _Node:
 
 
 class _Run(NamedTuple):
-    """Children, one after the other in ``wire``. ``bounds``: where each begins and the last ends."""
+    """Children, one after the other in ``wire``.
+
+    ``bounds``: where each begins, and where the last ends.
+    """
 
     wire: bytes
     bounds: list[int]

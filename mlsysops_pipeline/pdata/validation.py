@@ -24,8 +24,8 @@ def validate(signal: Signal, wire: bytes) -> None:
     """Check one serialized request to full depth, 135 to 370 ns a point.
 
     As strict as the strictest destination we know of: OTLP's own message classes, which refuse
-    strings that are not UTF-8 and nesting beyond 100 levels. (The Go collector takes both, so what
-    is malformed here may have passed elsewhere: ask only when a destination has refused it.)
+    strings that are not UTF-8 and nesting beyond 100 levels. Others may take both, so what is
+    malformed here may have passed elsewhere: ask when a destination has refused it.
 
     Raises `MalformedError`, and nothing else.
     """

@@ -1,4 +1,4 @@
-"""The rules of views (design, "Payload and views"), on wire bytes and against OTLP's own classes."""
+"""The rules of views (design, "Payload and views"): wire bytes, against OTLP's own classes."""
 
 from __future__ import annotations
 
@@ -287,6 +287,34 @@ def test_without_upb_everything_works_with_one_warning() -> None:
     assert 1 == len(lines)
     assert "WARNING" in lines[0]
     assert "upb" in lines[0]
+
+
+_IN_THREADS = """
+import sys, threading
+from mlsysops_pipeline.pdata.counting import count_items
+from mlsysops_pipeline.pdata.signal import Signal
+from mlsysops_pipeline.pdata.views import Depth, view
+sys.setswitchinterval(1e-6)
+start = threading.Barrier(8)
+built = []
+def build():
+    start.wait()
+    for signal in Signal:
+        count_items(signal, b"")
+        built.extend(view(signal, depth).DESCRIPTOR.full_name for depth in Depth)
+threads = [threading.Thread(target=build) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert len(built) == 8 * len(Signal) * len(Depth), len(built)
+"""
+
+
+@pytest.mark.slow
+def test_views_may_be_built_in_several_threads_at_once() -> None:
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", _IN_THREADS], check=True)
 
 
 def test_importing_the_package_builds_nothing() -> None:
