@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlsysops_pipeline.errors import Code, DropReason, PermanentError
 from mlsysops_pipeline.pdata.signal import Signal
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
     from mlsysops_pipeline.component import Settings
     from mlsysops_pipeline.delivery.queue import Queue
-    from mlsysops_pipeline.errors import DropReason
+    from mlsysops_pipeline.errors import ConsumeError
     from mlsysops_pipeline.ledger import ExporterLedger
-    from mlsysops_pipeline.meter import Number
+    from mlsysops_pipeline.meter import Instrument, Number
 
 SIZE_BOUNDS = (
     *(10, 25, 50, 75, 100, 250, 500, 750),
@@ -48,14 +49,14 @@ class Books:
         self._typed = {**self._labels, "data_type": str(signal)}
         noun, unit = signal.item_noun, _UNITS[signal]
 
-        def counter(what: str, text: str, labels: Mapping[str, str]) -> Number:
-            return meter.counter(f"otelcol_exporter_{what}_{noun}", unit, text).bind(labels)
+        def counter(what: str, text: str) -> Instrument:
+            return meter.counter(f"otelcol_exporter_{what}_{noun}", unit, text)
 
-        addressed = {**self._labels, **attributes}
-        self._sent = counter("sent", "Items delivered to the destination", addressed)
-        self._failed = counter("send_failed", "Items whose delivery was given up", addressed)
-        self._refused = counter(
-            "enqueue_failed", "Items that the sending queue did not take", self._labels
+        self._addressed = {**self._labels, **attributes}
+        self._sent = counter("sent", "Items delivered to the destination").bind(self._addressed)
+        self._failed = counter("send_failed", "Items whose delivery was given up")
+        self._refused = counter("enqueue_failed", "Items that the sending queue did not take").bind(
+            self._labels
         )
         self._dropped = meter.counter(
             "mlsysops_exporter_dropped_items", "{item}", "Items lost by an exporter, by reason"
@@ -127,10 +128,14 @@ class Books:
         self.ledger.sent += items
         self._sent.add(items)
 
-    def failed(self, items: int) -> None:
+    def failed(self, items: int, error: ConsumeError) -> None:
         """A request was given up: counted once, after its last attempt."""
         self._sent.add(0)  # the Collector's: shows the metric after the first request either way
-        self._failed.add(items)
+        labels = self._addressed
+        if self._is_detailed:
+            permanent = str(isinstance(error, PermanentError)).lower()
+            labels = {**labels, "error.type": _error_type(error), "error.permanent": permanent}
+        self._failed.bind(labels).add(items)
 
     def lost_in_flight(self, reason: DropReason, items: int) -> None:
         """Items in flight will never be delivered."""
@@ -173,3 +178,14 @@ class Books:
 
     def __repr__(self) -> str:
         return f"<Books {self.ledger}>"
+
+
+def _error_type(error: ConsumeError) -> str:
+    """The Collector's word for the kind of an error."""
+    if error.reason is DropReason.SHUTDOWN:
+        return "Shutdown"
+    if error.reason is DropReason.EXPORT_ERROR:
+        return "_OTHER"
+    if error.code == Code.DEADLINE_EXCEEDED:
+        return "Deadline_Exceeded"
+    return "".join(word.capitalize() for word in error.code.name.split("_"))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.delivery.attempts import Attempts
 from mlsysops_pipeline.delivery.batching import split_or_keep
-from mlsysops_pipeline.delivery.receipts import resolve
+from mlsysops_pipeline.delivery.receipts import interrupted, resolve
 from mlsysops_pipeline.delivery.retry import RetrySchedule
 from mlsysops_pipeline.errors import (
     Code,
@@ -155,7 +155,7 @@ class Courier:
             return
         reason = self.reason(error)
         shipment.lost(reason, items)
-        self._books.failed(items)
+        self._books.failed(items, error)
         self.last_error = error.message
         if reason is not DropReason.SHUTDOWN:  # reported in one sum by who stops us
             self.report("Exporting failed. Dropping data.", error, reason, items)
@@ -190,7 +190,7 @@ class Courier:
     def abort(self) -> None:
         """End every attempt that is running."""
         self.hurry()
-        self._attempts.abort(RetryableError("interrupted due to shutdown"))
+        self._attempts.abort(interrupted())
 
     async def _send(self, payload: Payload, shipment: Shipment) -> None:
         """Send one request until it is accounted for, or raise why it cannot be."""
@@ -332,7 +332,7 @@ class Courier:
         if len(good) == len(payload.wires):
             raise error
         shipment.lost(DropReason.MALFORMED, lost)
-        self._books.failed(lost)
+        self._books.failed(lost, error)
         return payload.with_wires(good, items=payload.items - lost) if good else None
 
     async def _pause(self, wait_s: float) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlsysops_pipeline.errors import DropReason, RetryableError
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -47,3 +49,8 @@ def resolve(future: asyncio.Future[None]) -> None:
     """Wake who waits for a future, unless somebody has done so."""
     if not future.done():
         future.set_result(None)
+
+
+def interrupted() -> RetryableError:
+    """The end of a delivery for which there is no time any more."""
+    return RetryableError("interrupted due to shutdown", reason=DropReason.SHUTDOWN)

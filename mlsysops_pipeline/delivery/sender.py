@@ -147,7 +147,7 @@ class Sender:
         try:
             await self._courier.deliver(shipment)
         except ConsumeError as error:
-            self._books.failed(shipment.items_left)
+            self._books.failed(shipment.items_left, error)
             self._courier.report(
                 "Exporting failed. Rejecting data.", error, error.reason, shipment.items_left
             )

@@ -10,8 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from mlsysops_pipeline.delivery.courier import Shipment
-from mlsysops_pipeline.delivery.receipts import resolve
-from mlsysops_pipeline.errors import Bug, ConsumeError, DropReason, RetryableError
+from mlsysops_pipeline.delivery.receipts import interrupted, resolve
+from mlsysops_pipeline.errors import Bug, ConsumeError, DropReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,11 +124,11 @@ class Workers:
             return
         left = shipment.items_left
         if left:
-            error = error or RetryableError("interrupted due to shutdown")
+            error = error or interrupted()
             returned = min(left, batch.items_waited_for)
             shipment.returned(returned)
             shipment.lost(reason, left - returned)
-            self._books.failed(left)
+            self._books.failed(left, error)
             if not self._is_ending:
                 what = "Rejecting" if returned else "Dropping"
                 self._courier.report(f"Exporting failed. {what} data.", error, reason, left)
@@ -152,9 +152,9 @@ class Workers:
         self._is_ending = True
         for shipment, batch in list(self.active.items()):
             self._finish(shipment, batch, None, DropReason.SHUTDOWN)
-        error = RetryableError("interrupted due to shutdown")
+        error = interrupted()
         for batch in self._queue.take_everything():
-            self._books.failed(batch.items)
+            self._books.failed(batch.items, error)
             self.lose_queued(batch, error, DropReason.SHUTDOWN)
 
     async def end(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsysops_pipeline.delivery.batching import (
@@ -212,6 +212,7 @@ def test_a_member_that_cannot_be_split_stays_whole(monkeypatch: pytest.MonkeyPat
     assert [2, 2, 5] == [piece.items for piece in split_or_keep(payload, items_max=2)]
 
 
+@settings(max_examples=40)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=12),
     min_size=st.integers(0, 50),

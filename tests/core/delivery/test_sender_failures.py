@@ -381,6 +381,27 @@ async def test_a_failing_destination_is_a_visible_state_until_it_recovers(
     assert [(Status.RECOVERABLE_ERROR, "metrics: busy"), (Status.OK, "")] == rig.host.reports
 
 
+@pytest.mark.parametrize(
+    ("outcome", "type_", "permanent"),
+    [
+        (RetryableError("busy"), "Unavailable", "false"),
+        (PermanentError("no", code=Code.PERMISSION_DENIED), "PermissionDenied", "true"),
+        (TimeoutError("slow"), "Unavailable", "false"),
+        (RetryableError("slow", code=Code.DEADLINE_EXCEEDED), "Deadline_Exceeded", "false"),
+        (ZeroDivisionError("oops"), "_OTHER", "true"),
+    ],
+)
+async def test_failures_are_counted_by_kind_if_details_are_wanted(
+    make_rig: MakeRig, outcome: Exception, type_: str, permanent: str
+) -> None:
+    rig = make_rig(DeliveryConfig(retry_on_failure=None), [outcome])
+    await rig.sender.consume(make_payload(METRICS, 3))
+    await settle()
+
+    labels = {"error.type": type_, "error.permanent": permanent}
+    assert 3 == rig.meter.value("otelcol_exporter_send_failed_metric_points", **labels)
+
+
 async def test_bad_data_is_no_state_of_the_destination(make_rig: MakeRig) -> None:
     rig = make_rig(steady(), [PermanentError("bad", code=Code.INVALID_ARGUMENT)])
     await rig.sender.consume(make_payload(METRICS, 1))
