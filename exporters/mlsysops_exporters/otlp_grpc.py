@@ -101,7 +101,7 @@ class OtlpGrpcExporter:
             times=None if config.keepalive is None else config.keepalive.times,
             pinned=self._pinned(),
             waits_for_ready=config.wait_for_ready,
-            is_shuffled=config.balancer_name == "round_robin",
+            is_balanced=config.balancer_name == "round_robin",
             on_state=self._log_state,
         )
 

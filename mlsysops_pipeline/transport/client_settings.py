@@ -151,8 +151,8 @@ class GrpcClientConfig(ComponentConfig):
     user_agent: str = ""
     """What the client calls itself; empty means name and version of this program."""
     balancer_name: Literal["round_robin", "pick_first", ""] = "round_robin"
-    """Which of several addresses is used: `round_robin` a random one for each connection, and
-    `pick_first` or empty the first that answers."""
+    """Which of several addresses is used: `round_robin` all in turn (eight at most), `pick_first`
+    or empty the first that answers."""
     authority: str = ""
     """The `:authority` of requests; empty means the endpoint."""
     auth: Section[ClientAuthConfig] = None

@@ -12,7 +12,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from mlsysops_pipeline.clock import Clock
     from mlsysops_pipeline.tasks import Tasks
@@ -78,27 +78,30 @@ async def resolve(target: Target, *, shuffled: bool) -> list[Address]:
     return ordered[:ADDRESSES_MAX]
 
 
-async def open_socket(addresses: Sequence[Address], clock: Clock, tasks: Tasks) -> socket.socket:
-    """A connected socket to the first of ``addresses`` that answers. Raises `OSError`.
+async def open_socket(
+    addresses: Sequence[Address], clock: Clock, tasks: Tasks
+) -> tuple[socket.socket, Address]:
+    """A connected socket to the first of ``addresses`` that answers, and which. Raises `OSError`.
 
     They are tried in order, the next one when the last failed or took too long; that one goes on
     meanwhile, and whoever is first wins. The caller limits how long all of it may take.
     """
     if len(addresses) == 1:
-        return await _connect(addresses[0])
-    attempts: set[asyncio.Task[socket.socket | OSError]] = set()
+        return await _connect(addresses[0]), addresses[0]
+    attempts: dict[asyncio.Task[socket.socket | OSError], Address] = {}
     errors: list[str] = []
     waiting = list(reversed(addresses))
     try:
         while waiting or attempts:
             if waiting:
-                attempts.add(tasks.spawn("connect", _attempt(waiting.pop())))
+                address = waiting.pop()
+                attempts[tasks.spawn("connect", _attempt(address))] = address
             await _first_or_pause(attempts, clock, tasks, is_last=not waiting)
             for attempt in [attempt for attempt in attempts if attempt.done()]:
-                attempts.discard(attempt)
+                address = attempts.pop(attempt)
                 result = attempt.result()
                 if isinstance(result, socket.socket):
-                    return result
+                    return result, address
                 errors.append(str(result))
     finally:
         for attempt in attempts:
@@ -108,7 +111,7 @@ async def open_socket(addresses: Sequence[Address], clock: Clock, tasks: Tasks) 
 
 
 async def _first_or_pause(
-    attempts: set[asyncio.Task[socket.socket | OSError]],
+    attempts: Iterable[asyncio.Task[socket.socket | OSError]],
     clock: Clock,
     tasks: Tasks,
     *,

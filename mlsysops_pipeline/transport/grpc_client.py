@@ -2,8 +2,9 @@
 
 Unary calls only, which is all that OTLP needs. A channel connects when the first call is made and
 again after a pause that grows (with jitter) while the peer cannot be reached; meanwhile calls fail
-at once, because whoever sends has a queue and a retry of his own. All calls share one connection;
-another one is opened only when the peer takes no more calls on it.
+at once, because whoever sends has a queue and a retry of his own. All calls share one connection,
+or take turns over one for each address of the peer's name if they are balanced; others are opened
+only when the peer takes no more calls on those.
 
 What the peer certainly did not look at (refused streams, those above a GOAWAY's last one) is sent
 again by the channel itself.
@@ -43,6 +44,14 @@ BACKOFF_JITTER: Final = 0.2
 """Between attempts to connect: as gRPC's, but a peer that returns is found sooner."""
 
 CONNECTIONS_MAX: Final = 4
+"""Connections that are opened because others are full."""
+
+ADDRESSES_MAX: Final = 8
+"""Addresses of a name that calls take turns over."""
+
+SPREAD_INTERVAL_S: Final = 30.0
+"""Before an address that could not be reached, beside others that can, is tried again."""
+
 CALLS_WAITING_MAX: Final = 10_000
 """Calls that wait for a connection or for room on one; above it they fail at once."""
 
@@ -63,8 +72,8 @@ class GrpcChannel:
 
     ``tls``: ``None`` for plain text; ``server_name``: what its certificate must say, instead of
     the host. ``pinned``: fields that most calls have. ``waits_for_ready``: calls wait for a peer
-    that cannot be reached until their deadline, instead of failing at once. ``is_shuffled``: of
-    several addresses a random one is used, not the first.
+    that cannot be reached until their deadline, instead of failing at once. ``is_balanced``: all
+    addresses of the peer's name are used in turn, not the first that answers.
 
     ``on_state(is_up, message)`` is called when the peer is reached, and when it is not: once for
     each change. ``waiting``: calls for which there is no room yet.
@@ -81,7 +90,7 @@ class GrpcChannel:
         times: ClientTimes | None = None,
         pinned: Iterable[Field] = (),
         waits_for_ready: bool = False,
-        is_shuffled: bool = True,
+        is_balanced: bool = True,
         on_state: Callable[[bool, str], None] | None = None,
     ) -> None:
         self.target = target
@@ -92,10 +101,13 @@ class GrpcChannel:
         self._tls = tls
         self._server_name = server_name or target.host or "localhost"
         self._waits_for_ready = waits_for_ready
-        self._is_shuffled = is_shuffled
+        self._is_balanced = is_balanced
         self._on_state = on_state
         self._is_up: bool | None = None
         self._links: list[GrpcLink] = []
+        self._turn = 0
+        self._unlinked = 0
+        self._spread_timer: Timer | None = None
         self._connecting: asyncio.Task[None] | None = None
         self.waiting: deque[ClientCall] = deque()
         self._failures = 0
@@ -143,8 +155,15 @@ class GrpcChannel:
                 self._forget(call)
 
     def _begin(self, call: ClientCall) -> bool:
-        """Send the call on the first connection that has room."""
-        return any(link.begin(call) for link in self._links)
+        """Send the call on the next connection that has room."""
+        links = self._links
+        if len(links) == 1:
+            return links[0].begin(call)
+        for _ in range(len(links)):
+            self._turn = (self._turn + 1) % len(links)
+            if links[self._turn].begin(call):
+                return True
+        return False
 
     def _refusal(self) -> Outcome | None:
         """Why a call cannot even wait."""
@@ -218,6 +237,8 @@ class GrpcChannel:
             self._pause(f"{self.target}: {message or 'the peer ended the connection'}")
         if self.waiting:
             self._connect_if_needed()
+        elif self._is_balanced and self._links:
+            self._spread_later(BACKOFF_FIRST_S)
 
     def _ping_less(self) -> None:
         """The peer sent us away for pinging too often (gRPC proposal A8)."""
@@ -236,7 +257,7 @@ class GrpcChannel:
         """Open a connection if that would help and is not being done already."""
         if self._is_closed or self._connecting is not None or self._retry_timer is not None:
             return
-        usable = [link for link in self._links if not link.grpc.is_draining]
+        usable = self._usable()
         if len(usable) >= CONNECTIONS_MAX or any(link.is_paused for link in usable):
             return
         delay_s = self._retry_at_s - self.clock.monotonic()
@@ -246,14 +267,31 @@ class GrpcChannel:
             return
         self._connecting = self._tasks.spawn("connect", self._connect())
 
+    def _usable(self) -> list[GrpcLink]:
+        return [link for link in self._links if not link.grpc.is_draining]
+
     def _on_retry_timer(self) -> None:
         self._retry_timer = None
         if self.waiting:
             self._connect_if_needed()
 
-    async def _connect(self) -> None:
-        """Make one attempt, whatever its result."""
-        attempt = self._tasks.spawn("open", self._open())
+    def _spread_later(self, delay_s: float) -> None:
+        """See after a while whether there are addresses without a connection."""
+        if self._spread_timer is None and not self._is_closed:
+            self._spread_timer = self.clock.call_later(delay_s, self._on_spread_timer)
+
+    def _on_spread_timer(self) -> None:
+        self._spread_timer = None
+        self._spread()
+
+    def _spread(self) -> None:
+        """Connect to another address beside those in use. Without any in use there is no need."""
+        if self._connecting is None and 0 < len(self._usable()) < ADDRESSES_MAX:
+            self._connecting = self._tasks.spawn("connect", self._connect(is_spare=True))
+
+    async def _connect(self, *, is_spare: bool = False) -> None:
+        """Make one attempt, whatever its result. ``is_spare``: only to an address not in use."""
+        attempt = self._tasks.spawn("open", self._open(is_spare=is_spare))
         timer = self.clock.call_later(CONNECT_TIMEOUT_S, lambda: _cancel(attempt))
         error = "an internal error"
         try:
@@ -266,17 +304,22 @@ class GrpcChannel:
             timer.cancel()
             attempt.cancel()
             self._connecting = None
-            self._take_result(error)
+            self._take_result(error, is_spare=is_spare)
 
-    def _take_result(self, error: str) -> None:
+    def _take_result(self, error: str, *, is_spare: bool) -> None:
         if self._is_closed:
             return
         if not error:
             self._report(is_up=True, message=f"connected to {self.target}")
             self.pump()
+            if self._is_balanced and self._unlinked:
+                self._spread()
+            return
+        if is_spare and self._usable():
+            self._spread_later(SPREAD_INTERVAL_S)
             return
         self._pause(f"cannot connect to {self.target}: {error}")
-        if self._links:
+        if self._usable():
             return  # those that wait go on waiting for the connections that there are
         self._report(is_up=False, message=self._last_error)
         if self._waits_for_ready:
@@ -294,13 +337,24 @@ class GrpcChannel:
         self._retry_at_s = self.clock.monotonic() + pause_s
         self._last_error = error
 
-    async def _open(self) -> str:
+    async def _open(self, *, is_spare: bool) -> str:
         """Connect and wait until the peer has spoken HTTP/2; says what went wrong, if anything."""
         loop = asyncio.get_running_loop()
         link = GrpcLink(self)
         try:
-            addresses = await resolve(self.target, shuffled=self._is_shuffled)
-            sock = await open_socket(addresses, self.clock, self._tasks)
+            addresses = await resolve(self.target, shuffled=self._is_balanced)
+            in_use = {known.address for known in self._usable()}
+            unused = [address for address in addresses if address not in in_use]
+            if in_use:
+                # A server has an address of each family more often than not: once is enough.
+                families = {address.family for address in in_use if address is not None}
+                unused = [address for address in unused if address.family in families]
+            self._unlinked = max(len(unused) - 1, 0)
+            if is_spare and not unused:
+                return ""
+            if self._is_balanced:
+                addresses = unused or addresses
+            sock, link.address = await open_socket(addresses, self.clock, self._tasks)
             options: dict[str, Any] = {}
             if self._tls is not None:
                 options = {"ssl": self._tls.current(), "server_hostname": self._server_name}
@@ -326,9 +380,10 @@ class GrpcChannel:
     async def close(self) -> None:
         """Fail what waits, say goodbye and close. Calls that are under way are given up."""
         self._is_closed = True
-        if self._retry_timer is not None:
-            self._retry_timer.cancel()
-            self._retry_timer = None
+        for timer in (self._retry_timer, self._spread_timer):
+            if timer is not None:
+                timer.cancel()
+        self._retry_timer = self._spread_timer = None
         if self._connecting is not None:
             self._connecting.cancel()
         waiting, self.waiting = self.waiting, deque()
@@ -339,10 +394,10 @@ class GrpcChannel:
             link.close()
         ended = [link.ended for link in links if not link.ended.done()]
         if ended:
-            timers = [self.clock.call_later(CLOSE_TIMEOUT_S, link.abort) for link in links]
+            cuts = [self.clock.call_later(CLOSE_TIMEOUT_S, link.abort) for link in links]
             await asyncio.wait(ended)
-            for timer in timers:
-                timer.cancel()
+            for cut in cuts:
+                cut.cancel()
 
     def __repr__(self) -> str:
         state = "up" if self._is_up else "down"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from mlsysops_pipeline.clock import Clock, Timer
+    from mlsysops_pipeline.transport.dialing import Address
     from mlsysops_pipeline.transport.http2.headers import Field
 
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -49,7 +50,7 @@ class LinkOwner(Protocol):
 class GrpcLink(asyncio.Protocol):
     """One socket with its `ClientConnection`.
 
-    ``opened`` is done when the peer's SETTINGS are here, or never will be: then ``problem`` says
+    ``address``: where it leads. ``opened`` is done when the peer's SETTINGS are here, or never will be: then ``problem`` says
     why. ``ended`` is done when the socket is gone.
     """
 
@@ -62,6 +63,7 @@ class GrpcLink(asyncio.Protocol):
         self.opened: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
         self.problem = ""
+        self.address: Address | None = None
         self.is_paused = False
         self._clock = channel.clock
         self._transport: asyncio.Transport | None = None

@@ -101,9 +101,10 @@ async def test_a_name_without_addresses(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_the_first_address_that_answers_wins(network: Network, tasks: Tasks) -> None:
-    sock = await open_socket(at(1, 1, 3, 4), JumpClock(), tasks)
+    sock, address = await open_socket(at(1, 1, 3, 4), JumpClock(), tasks)
 
     assert network.opened == [sock]
+    assert at(3) == [address]
     assert [1, 1, 3] == network.tried
 
 
@@ -116,7 +117,7 @@ async def test_an_address_that_hangs_is_passed_after_a_quarter_of_a_second(
     assert [2] == network.tried
     await clock.advance(0.1)
 
-    assert network.opened == [await opening]
+    assert network.opened == [(await opening)[0]]
     assert [2, 3] == network.tried
 
 
@@ -125,7 +126,7 @@ async def test_one_that_hung_may_still_be_the_first(network: Network, tasks: Tas
     opening = tasks.spawn("open", open_socket(at(2, 2), clock, tasks))
     await clock.advance(0.3)
     network.hanging.set()
-    sock = await opening
+    sock, _ = await opening
     await asyncio.sleep(0.01)
 
     assert sock in network.opened

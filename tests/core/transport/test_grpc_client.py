@@ -36,7 +36,7 @@ from tests.core.transport.grpc_peers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from mlsysops_pipeline.clock import Clock
@@ -714,3 +714,96 @@ async def test_a_server_that_drains_loses_nothing() -> None:
             await wait_until(stopped.is_set)
 
     assert [b"%d" % n for n in range(5)] == [outcome.body for outcome in outcomes]
+
+
+# Several addresses.
+
+
+@contextlib.contextmanager
+def names(monkeypatch: pytest.MonkeyPatch, *ports: int) -> Iterator[list[Address]]:
+    """The name of every peer means these ports of this machine."""
+    addresses = [Address(socket.AF_INET, ("127.0.0.1", port)) for port in ports]
+
+    async def resolve(_target: Target, *, shuffled: bool) -> list[Address]:
+        assert shuffled in {True, False}
+        return list(addresses)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grpc_client, "resolve", resolve)
+        yield addresses
+
+
+async def test_calls_take_turns_over_all_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        grpcio_server() as one,
+        grpcio_server() as two,
+        grpcio_server() as three,
+        names(monkeypatch, one.port, two.port, three.port),
+    ):
+        async with client_of(Target("peers.example", 1)) as client:
+            await client.call()
+            await wait_until(lambda: "connections=3" in repr(client.channel))
+            await asyncio.gather(*(client.call() for _ in range(30)))
+            served = [len(server.requests) for server in (one, two, three)]
+        async with client_of(Target("peers.example", 1), is_balanced=False) as client:
+            for _ in range(5):
+                await client.call()
+            assert "connections=1" in repr(client.channel)
+
+    assert 31 == sum(served)
+    assert 10 <= min(served)
+    assert served[0] + 5 == len(one.requests)
+
+
+async def test_an_address_that_fails_is_left_out_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = JumpClock()
+    port = free_port()
+    with grpcio_server() as one, names(monkeypatch, port, one.port):
+        async with client_of(Target("peers.example", 1), clock=clock) as client:
+            assert Code.OK == (await client.call()).code
+            await wait_until(lambda: client.channel._spread_timer is not None)
+            with grpcio_server(address=f"127.0.0.1:{port}") as two:
+                await clock.advance(30)
+                await wait_until(lambda: "connections=2" in repr(client.channel))
+                await asyncio.gather(*(client.call() for _ in range(4)))
+                assert 2 == len(two.requests)
+            await wait_until(lambda: "connections=1" in repr(client.channel))
+            assert Code.OK == (await client.call()).code
+            assert [True] == [is_up for is_up, _ in client.states]
+
+
+async def test_one_family_of_addresses_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    with grpcio_server() as one, names(monkeypatch, one.port) as addresses:
+        addresses.append(Address(socket.AF_INET6, ("::1", one.port)))
+        async with client_of(Target("peers.example", 1)) as client:
+            for _ in range(5):
+                await client.call()
+                await asyncio.sleep(0.005)
+
+            assert "connections=1" in repr(client.channel)
+            assert client.channel._spread_timer is None
+
+
+async def test_an_address_that_is_new_is_found_when_a_connection_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = JumpClock()
+    with (
+        grpcio_server() as one,
+        grpcio_server() as two,
+        grpcio_server() as three,
+        names(monkeypatch, one.port, two.port) as addresses,
+    ):
+        async with client_of(Target("peers.example", 1), clock=clock) as client:
+            await client.call()
+            await wait_until(lambda: "connections=2" in repr(client.channel))
+            addresses[0] = Address(socket.AF_INET, ("127.0.0.1", three.port))
+            one.stop()
+            await wait_until(lambda: "connections=1" in repr(client.channel))
+            await clock.advance(1)
+            await wait_until(lambda: "connections=2" in repr(client.channel))
+            await asyncio.gather(*(client.call() for _ in range(4)))
+
+    assert 2 == len(three.requests)
