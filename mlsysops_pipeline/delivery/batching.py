@@ -5,8 +5,9 @@ and answers with the batches that are complete. Payloads are merged by reference
 their boundaries, and nothing is copied before an exporter joins them.
 
 Rules (CV-1): a batch is complete when it reaches ``min_size`` (or 16 MiB, so that large items do
-not fill whoever holds it), or ``flush_s`` after its first request. What is larger than ``max_size`` is split into pieces of that size, and the last piece,
-when smaller than ``min_size``, is where the next batch begins.
+not fill whoever holds it), or ``flush_s`` after its first request. What is larger than ``max_size``
+is split into pieces of that size, and the last piece, when smaller than ``min_size``, is where the
+next batch begins.
 """
 
 from __future__ import annotations

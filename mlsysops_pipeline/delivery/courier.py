@@ -2,9 +2,9 @@
 
 A payload above the limit of a request is split first (OC-10). A retryable failure is tried again
 after a wait that grows (OC-12); a partial success never is (OC-7). A destination that asks for time
-gets it from every worker: nothing new is sent until then, or for `max_interval` (OG-7). When the destination
-calls a merged request bad data, every member is validated to full depth, malformed ones are
-dropped, and the rest is sent once more (design, "Validation").
+gets it from every worker: nothing new is sent until then, or for `max_interval` (OG-7). When the
+destination calls a merged request bad data, every member is validated to full depth, malformed
+ones are dropped, and the rest is sent once more (design, "Validation").
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ REQUEST_BYTES_MAX = 64 * 1024 * 1024
 class Shipment:
     """A payload on its way, and how many of its items are still to be accounted for.
 
-    ``parts``: the payloads that it was merged from. ``task``: who delivers it. ``has_sender``: somebody waits for the result
-    and gets the error, with the data, instead of the data being dropped.
+    ``parts``: the payloads that it was merged from. ``task``: who delivers it. ``has_sender``:
+    somebody waits for the result and gets the error, with the data, instead of the data being
+    dropped. ``is_closed``: accounted for; what happens to it now changes nothing.
     """
 
     __slots__ = ("_books", "has_sender", "is_closed", "items_left", "parts", "payload", "task")

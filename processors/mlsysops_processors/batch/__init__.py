@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.pdata.payload import Payload
 
 HELD_BYTES_MAX = 64 * 1024 * 1024
-"""Beyond this much held, newcomers are refused. A request that is larger is taken if it is alone."""
+"""Beyond this much held, newcomers are refused; a request that is larger is taken when alone."""
 RETRY_AFTER_S = 1.0
 """When a refused sender may try again."""
 COMBINATIONS_MAX = 1_000_000
