@@ -59,6 +59,7 @@ class Config(GrpcClientConfig, DeliveryConfig):
     compression: GrpcCompression = "gzip"
     """How requests are compressed; `none` or empty: not at all."""
     write_buffer_size: Annotated[int, no_effect("asyncio sizes its buffers itself")] = 512 * 1024
+    """Bytes; see `GrpcClientConfig`."""
 
 
 class OtlpGrpcExporter:

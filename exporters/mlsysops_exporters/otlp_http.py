@@ -80,6 +80,7 @@ class Config(HttpClientConfig, DeliveryConfig):
     compression: HttpCompression = "gzip"
     """How requests are compressed; `none` or empty: not at all."""
     write_buffer_size: Annotated[int, no_effect("asyncio sizes its buffers itself")] = 512 * 1024
+    """Bytes; see `HttpClientConfig`."""
     endpoint: HttpUrl = HttpUrl("")
     """The base URL; `/v1/traces`, `/v1/metrics` or `/v1/logs` is appended."""
     traces_endpoint: HttpUrl = HttpUrl("")
@@ -89,6 +90,7 @@ class Config(HttpClientConfig, DeliveryConfig):
     logs_endpoint: HttpUrl = HttpUrl("")
     """The whole URL for logs, instead of the base with a path."""
     profiles_endpoint: Annotated[HttpUrl, no_effect("there is no signal `profiles`")] = HttpUrl("")
+    """The whole URL for profiles."""
     encoding: Literal["proto", "json"] = "proto"
     """Protobuf or JSON."""
 

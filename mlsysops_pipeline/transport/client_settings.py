@@ -140,9 +140,13 @@ class GrpcClientConfig(ComponentConfig):
     compression: GrpcCompression = ""
     """How requests are compressed; `none` or empty: not at all."""
     tls: TlsClientConfig = TlsClientConfig()
+    """Certificates, and whether there is encryption at all."""
     keepalive: Section[KeepaliveClientConfig] = None
+    """When a silent peer is asked for a sign of life. Off unless written."""
     read_buffer_size: Annotated[int, no_effect(_BUFFERS)] = 0
+    """Bytes read from the socket at a time."""
     write_buffer_size: Annotated[int, no_effect(_BUFFERS)] = 0
+    """Bytes written to the socket at a time."""
     wait_for_ready: bool = False
     """Whether a request waits for a peer that cannot be reached, until its timeout, instead of
     failing at once."""
@@ -156,7 +160,9 @@ class GrpcClientConfig(ComponentConfig):
     authority: str = ""
     """The `:authority` of requests; empty means the endpoint."""
     auth: Section[ClientAuthConfig] = None
+    """Who we are. Off unless written."""
     middlewares: Middlewares = ()
+    """Extensions that see every request."""
 
     @property
     def is_plaintext(self) -> bool:
@@ -293,27 +299,39 @@ class HttpClientConfig(ComponentConfig):
     proxy_url: HttpUrl = HttpUrl("")
     """An HTTP proxy; empty means what HTTP_PROXY, HTTPS_PROXY and NO_PROXY say."""
     tls: TlsClientConfig = TlsClientConfig()
+    """Certificates, and whether there is encryption at all."""
     headers: Headers = ()
     """Headers of every request. `Host` replaces the host of the URL there."""
     read_buffer_size: Annotated[int, no_effect(_BUFFERS)] = 0
+    """Bytes read from the socket at a time."""
     write_buffer_size: Annotated[int, no_effect(_BUFFERS)] = 0
+    """Bytes written to the socket at a time."""
     compression: HttpCompression = ""
     """How requests are compressed; `none` or empty: not at all."""
     compression_params: CompressionParams = CompressionParams()
+    """How hard to compress."""
     max_idle_conns: Annotated[int, no_effect(_POOL)] = 100
+    """Idle connections that are kept."""
     max_idle_conns_per_host: Annotated[int, no_effect(_POOL)] = 0
+    """Idle connections that are kept to one peer."""
     max_conns_per_host: int = 0
     """Connections at the same time; zero means as many as there are requests under way."""
     idle_conn_timeout: Duration = 90.0
     """Seconds after which an idle connection is closed; zero means never."""
     auth: Section[ClientAuthConfig] = None
+    """Who we are. Off unless written."""
     disable_keep_alives: bool = False
     """Whether each request has a connection of its own."""
     force_attempt_http2: Annotated[bool, no_effect(_HTTP1)] = True
+    """Whether to try HTTP/2."""
     http2_read_idle_timeout: Annotated[Duration, no_effect(_HTTP1)] = 0.0
+    """Seconds of silence before an HTTP/2 PING."""
     http2_ping_timeout: Annotated[Duration, no_effect(_HTTP1)] = 0.0
+    """Seconds that its answer may take."""
     cookies: CookiesConfig = CookiesConfig()
+    """Whether cookies that the peer sets are sent back."""
     middlewares: Middlewares = ()
+    """Extensions that see every request."""
 
     @property
     def level(self) -> int | None:

@@ -50,8 +50,8 @@ class LinkOwner(Protocol):
 class GrpcLink(asyncio.Protocol):
     """One socket with its `ClientConnection`.
 
-    ``address``: where it leads. ``opened`` is done when the peer's SETTINGS are here, or never will be: then ``problem`` says
-    why. ``ended`` is done when the socket is gone.
+    ``address``: where it leads. ``opened`` is done when the peer's SETTINGS are here, or never
+    will be: then ``problem`` says why. ``ended`` is done when the socket is gone.
     """
 
     def __init__(self, channel: LinkOwner) -> None:
