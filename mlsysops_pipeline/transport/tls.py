@@ -76,9 +76,13 @@ class TpmConfig(ComponentConfig):
     """Keys in a trusted platform module: known, so that files with `enabled: false` run."""
 
     enabled: Annotated[bool, refused("keys in a TPM", unless=False)] = False
+    """Whether the key is in the module."""
     path: str = ""
+    """The device of the module."""
     owner_auth: Opaque = Opaque("")
+    """The password of the module's owner."""
     auth: Opaque = Opaque("")
+    """The password of the key."""
 
 
 class _TlsConfig(ComponentConfig):
