@@ -131,7 +131,8 @@ def _destination(text: str) -> dict[str, Any]:
     return {
         "endpoint": text,
         "tls": {"insecure": scheme != "https"},
-        "sending_queue": {"batch": {}},
+        # Applications send requests of a few items; bytes (64 MiB) are the limit that matters.
+        "sending_queue": {"queue_size": 100_000, "batch": {}},
     }
 
 
