@@ -75,16 +75,6 @@ def decode_status(data: bytes) -> RpcStatus:
     )
 
 
-def encode_answer(answer: Answer) -> bytes:
-    """A serialized ``Export*ServiceResponse``; the three have the same layout (OC-4 to OC-6)."""
-    response = _classes()["Response"]()
-    if answer.rejected_items or answer.message:
-        partial = response.partial_success
-        partial.rejected = answer.rejected_items
-        partial.error_message = answer.message.encode("utf-8", "replace")
-    return bytes(response.SerializeToString())
-
-
 def decode_answer(data: bytes) -> Answer:
     """What a serialized ``Export*ServiceResponse`` says. Raises `MalformedError`.
 

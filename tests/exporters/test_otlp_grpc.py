@@ -23,10 +23,11 @@ from mlsysops_pipeline.pdata.payload import Metadata, Payload
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.testing import FakeHost, make_payload, make_settings
 from mlsysops_pipeline.transport.compression import decompress
-from mlsysops_pipeline.transport.rpc_status import Answer, encode_answer
+from mlsysops_pipeline.transport.rpc_status import Answer
 from tests.core.transport.grpc_peers import (
     Certificates,
     H2Peer,
+    encode_answer,
     free_port,
     grpcio_server,
     make_certificates,

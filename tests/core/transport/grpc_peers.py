@@ -15,6 +15,9 @@ import h2.connection
 import h2.events
 import h2.settings
 import trustme
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+
+from mlsysops_pipeline.transport.rpc_status import Answer
 
 if TYPE_CHECKING:
     import ssl
@@ -169,6 +172,15 @@ class H2Peer:
             self.h2.send_data(stream, body)
         self.h2.send_headers(stream, [("grpc-status", str(status))], end_stream=True)
         self.flush()
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """A response; those of the three signals have the same layout."""
+    response = logs_service_pb2.ExportLogsServiceResponse()
+    if answer != Answer():
+        response.partial_success.rejected_log_records = answer.rejected_items
+        response.partial_success.error_message = answer.message
+    return bytes(response.SerializeToString())
 
 
 def free_port() -> int:

@@ -27,7 +27,8 @@ from mlsysops_pipeline.transport.http2.requests import read_headers
 from mlsysops_pipeline.transport.http2.routes import read_timeout
 from mlsysops_pipeline.transport.outcomes import error_of, result_of
 from mlsysops_pipeline.transport.outgoing import OutgoingHeaders, client_authenticator, read_hops
-from mlsysops_pipeline.transport.rpc_status import Answer, encode_answer, encode_status
+from mlsysops_pipeline.transport.rpc_status import Answer, encode_status
+from tests.core.transport.grpc_peers import encode_answer
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
