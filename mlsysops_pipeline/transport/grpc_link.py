@@ -81,11 +81,8 @@ class GrpcLink(asyncio.Protocol):
         # Event loops need not derive their transports from asyncio's (uvloop does not).
         transport = self._transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
-        tls = transport.get_extra_info("ssl_object")
-        self._is_tls = tls is not None
-        if tls is not None and tls.selected_alpn_protocol() not in {None, "h2"}:
-            self._fail("the peer does not speak HTTP/2 over TLS")
-            return
+        # We offer nothing but h2, so whatever was negotiated, HTTP/2 is what may be spoken.
+        self._is_tls = transport.get_extra_info("ssl_object") is not None
         self._settle()
 
     def data_received(self, data: bytes) -> None:
@@ -239,11 +236,6 @@ class GrpcLink(asyncio.Protocol):
             self._schedule()
         if self.channel.waiting:
             self.channel.pump()
-
-    def _fail(self, problem: str) -> None:
-        self.problem = problem
-        self.grpc.end_message = problem
-        self.abort()
 
     def __repr__(self) -> str:
         return f"<GrpcLink paused={self.is_paused} {self.grpc!r}>"

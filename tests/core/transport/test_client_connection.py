@@ -445,6 +445,24 @@ def test_a_large_message_is_not_copied() -> None:
     assert all(view.obj is message for view in views)
 
 
+def test_a_connection_whose_stream_numbers_are_used_up_is_left() -> None:
+    client, _ = connected()
+    client.connection._table.next_own = frames.STREAM_ID_MAX + 2
+
+    assert not client.begin(ClientCall(FIELDS, b"", 5.0), 0.0)
+    assert client.is_draining
+    assert client.is_over
+
+
+def test_requests_do_not_pile_up_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REQUESTS_UNSENT_BYTES_MAX", 8_000)
+    client, _ = connected({frames.INITIAL_WINDOW_SIZE: 0})
+    started(client, b"m" * 5_000)
+
+    assert not client.begin(ClientCall(FIELDS, b"m" * 5_000, 5.0), 0.0)
+    assert not client.is_draining
+
+
 def test_a_cancelled_call_stops_waiting_for_the_window() -> None:
     client, peer = connected({frames.INITIAL_WINDOW_SIZE: 10})
     call = started(client, b"m" * 1_000)

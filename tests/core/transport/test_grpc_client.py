@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import random
 import socket
 import ssl
 import threading
@@ -36,7 +37,7 @@ from tests.core.transport.grpc_peers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from mlsysops_pipeline.clock import Clock
@@ -807,3 +808,109 @@ async def test_an_address_that_is_new_is_found_when_a_connection_ends(
             await asyncio.gather(*(client.call() for _ in range(4)))
 
     assert 2 == len(three.requests)
+
+
+@pytest.mark.slow
+async def test_a_peer_that_reads_again_gets_the_rest() -> None:
+    gate = asyncio.Event()
+    received = 0
+
+    async def serve(reader: Any, writer: Any, _number: int) -> None:
+        nonlocal received
+        peer = H2Peer(reader, writer, initial_window_size=2**30)
+        peer.h2.increment_flow_control_window(2**30)
+        peer.flush()
+        await gate.wait()
+        async for event in peer.events():
+            received += len(getattr(event, "data", b""))
+            if type(event).__name__ == "StreamEnded":
+                peer.answer(event.stream_id)
+
+    async with raw_server(serve) as server, client_of(server.port) as client:
+        large = await client.begin(b"x" * 20_000_000, 15)
+        await wait_until(lambda: "paused=True" in repr(client.channel._links))
+        small = await client.begin(timeout_s=15)
+        assert "waiting=1" in repr(client.channel)
+        gate.set()
+
+        assert Code.OK == (await large).code
+        assert Code.OK == (await small).code
+    assert 20_000_000 + 5 + 7 + 5 == received
+
+
+# Everything at once.
+
+
+class FastClock(SystemClock):
+    """Time flies: a second takes a fiftieth of one."""
+
+    def monotonic(self) -> float:
+        return super().monotonic() * 50
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Any:
+        return super().call_later(seconds / 50, call)
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds / 50)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+async def test_every_call_ends_whatever_the_peer_does(seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311  a scenario, not a secret
+    answered: list[int] = []
+    is_good = False
+
+    async def serve(reader: Any, writer: Any, _number: int) -> None:
+        if not is_good and chance.random() < 0.1:
+            return
+        streams = 2**31 - 1 if is_good else chance.choice([1, 3, 1_000])
+        peer = H2Peer(reader, writer, max_concurrent_streams=streams)
+        async for stream in peer.requests():
+            what = (
+                "answer"
+                if is_good
+                else chance.choice(
+                    [
+                        "answer",
+                        "answer",
+                        "answer",
+                        "refuse",
+                        "cancel",
+                        "leave",
+                        "break",
+                        "hang",
+                        "cut",
+                    ]
+                )
+            )
+            if what == "answer":
+                answered.append(stream)
+                peer.answer(stream)
+            elif what in {"refuse", "cancel"}:
+                peer.h2.reset_stream(stream, 7 if what == "refuse" else 8)
+                peer.flush()
+            elif what == "leave":
+                writer.write(goaway_frame(max(stream - 2, 0), 0))
+            elif what == "break":
+                writer.write(chance.randbytes(20))
+            elif what == "cut":
+                writer.transport.abort()
+
+    async with raw_server(serve) as server, client_of(server.port, clock=FastClock()) as client:
+        succeeded = 0
+        for _ in range(15):
+            outcomes = await asyncio.gather(*(client.call(timeout_s=10) for _ in range(8)))
+            succeeded += sum(outcome.code is Code.OK for outcome in outcomes)
+        channel = client.channel
+        assert 0 < succeeded <= len(answered)
+        assert "waiting=0" in repr(channel)
+        assert all("calls=0" in repr(link) for link in channel._links)
+        is_good = True
+        last = await client.call(timeout_s=100)
+        for _ in range(200):
+            if last.code is Code.OK:
+                break
+            await asyncio.sleep(0.01)
+            last = await client.call(timeout_s=100)
+        assert Code.OK == last.code
