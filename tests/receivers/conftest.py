@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import grpc
 import pytest
 
-from mlsysops_pipeline.testing import wait_until
+from mlsysops_pipeline.testing import JumpClock, wait_until
 from tests.receivers.otlp_running import Running
 
 if TYPE_CHECKING:
@@ -24,9 +25,19 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Running]]]:
 
     yield start
     for running in started:
-        await running.receiver.shutdown()
-        await running.receiver.shutdown()
+        for _ in range(2):
+            await _stopped(running)
         await wait_until(running.has_given_back)
+
+
+async def _stopped(running: Running) -> None:
+    """Shut down; a clock that stands still is turned, so that nobody waits for ever."""
+    stop = asyncio.get_running_loop().create_task(running.receiver.shutdown())
+    while not stop.done():
+        if isinstance(running.settings.clock, JumpClock):
+            await running.settings.clock.advance(1.0)
+        await asyncio.sleep(0.001)
+    await stop
 
 
 @pytest.fixture

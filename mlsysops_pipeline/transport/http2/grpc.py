@@ -382,7 +382,7 @@ class GrpcConnection:
             self.lifetime.on_idle(self._now_s)
             self.wake_s = min(self.wake_s, self._now_s + self.service.times.idle_max_s)
         if self.connection.outbound.unsent_bytes:
-            self.wake_s = 0.0
+            self._wake(self.lifetime.on_blocked(self._now_s))
 
     def _stop(self, call: Call) -> None:
         """Forget a call without an answer."""

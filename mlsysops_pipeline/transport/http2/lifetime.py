@@ -107,6 +107,13 @@ class Lifetime:
         """Nothing is incomplete."""
         self._block_since_s = math.inf
 
+    def on_blocked(self, now_s: float) -> float:
+        """An answer waits for the peer's window. Returns until when something has to move."""
+        if self._stall_since_s == math.inf:
+            self._stall_since_s = now_s
+            self._stall_mark = self._connection.outbound.sent_frames
+        return self._stall_since_s + limits.STALL_TIMEOUT_S
+
     def on_ping(self, calls: int, now_s: float) -> None:
         """The peer sent a PING: does it keep the agreed distance (gRPC proposal A8)?
 

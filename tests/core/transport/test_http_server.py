@@ -103,9 +103,19 @@ async def serve() -> AsyncIterator[Serve]:
 
     yield start
     for each in running:
-        await each.server.shutdown(1.0)
-        await each.server.shutdown(1.0)
+        for _ in range(2):
+            await _stopped(each)
         assert 0 == each.settings.memory.in_flight
+
+
+async def _stopped(running: Running) -> None:
+    """Shut down; a clock that stands still is turned, so that nobody waits for ever."""
+    stop = asyncio.get_running_loop().create_task(running.server.shutdown(1.0))
+    while not stop.done():
+        if isinstance(running.settings.clock, JumpClock):
+            await running.settings.clock.advance(1.0)
+        await asyncio.sleep(0.001)
+    await stop
 
 
 @pytest.fixture
