@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
@@ -65,6 +66,7 @@ _CODES: Final = {
 }
 """What a sender that waits for the result is told (the receiver's own mapping, backwards)."""
 
+_LINE_END: Final = re.compile(r"[\r\n\0]")
 _REJECTED: Final = ("rejectedDataPoints", "rejectedLogRecords", "rejectedSpans")
 _TEXT_CHARACTERS_MAX: Final = 500
 _INLINE_BYTES_MAX: Final = 1 << 20
@@ -164,13 +166,8 @@ class OtlpHttpExporter:
         client = self._client
         if client is None:
             raise PermanentError("the exporter is not running")
-        headers = {"user-agent": user_agent(), **self._headers.of(payload.metadata)}
-        for name in OWN_HEADERS:
-            headers.pop(name, None)
         is_json = self._config.encoding == "json"
-        headers["content-type"] = _JSON if is_json else _PROTOBUF
-        if self._encoding:
-            headers["content-encoding"] = self._encoding
+        headers = self._request_headers(payload, is_json=is_json)
         if payload.size <= (_INLINE_JSON_BYTES_MAX if is_json else _INLINE_BYTES_MAX):
             body = self._body(payload)
         else:
@@ -185,6 +182,18 @@ class OtlpHttpExporter:
         if 200 <= reply.status < 300:
             return _result(reply, payload.items)
         raise self._error(reply)
+
+    def _request_headers(self, payload: Payload, *, is_json: bool) -> dict[str, str]:
+        headers = {"user-agent": user_agent(), **self._headers.of(payload.metadata)}
+        for name in OWN_HEADERS:
+            headers.pop(name, None)
+        for name, value in headers.items():
+            if _LINE_END.search(value):  # it came with the data: it would end the header early
+                raise PermanentError(f"header {name} has a value with a line end")
+        headers["content-type"] = _JSON if is_json else _PROTOBUF
+        if self._encoding:
+            headers["content-encoding"] = self._encoding
+        return headers
 
     def _body(self, payload: Payload) -> bytes:
         """The request as it is sent. Runs in a thread if it is large."""

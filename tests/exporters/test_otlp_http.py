@@ -210,6 +210,18 @@ async def test_an_authenticator_signs_each_request() -> None:
     assert "Bearer 10.0.0.1" == site.requests[0].headers["authorization"]
 
 
+@pytest.mark.parametrize("peer", ["a\r\nx-smuggled: 1", "a\n", "\0"])
+async def test_a_header_that_cannot_be_sent_costs_its_payload_only(peer: str) -> None:
+    host = FakeHost({ComponentID("signer"): Signer()})
+    config = {"auth": {"authenticator": "signer"}}
+    async with web() as site, exporter_to(site.url, host, **config) as exporter:
+        with pytest.raises(PermanentError, match="header authorization"):
+            await exporter.export(make_payload(Signal.LOGS, 1, metadata=Metadata(peer=peer)))
+        await exporter.export(logs())
+
+    assert 1 == len(site.requests)
+
+
 @pytest.mark.parametrize("compression", [*HTTP_ENCODINGS, "none", ""])
 @pytest.mark.parametrize("members", [1, 600])
 async def test_compression(compression: str, members: int) -> None:
