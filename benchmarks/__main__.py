@@ -43,6 +43,7 @@ def main() -> int:
             print(head)
         for scenario in group:
             results += _runs(scenario, peers, conditions, options.runs)
+    print(report.pace(results))
     report.write(options.json, results)
     print(f"written to {options.json}")
     return 0 if all(result.get("exact", True) for result in results) else 1

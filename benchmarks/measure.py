@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.load import Plan
-from benchmarks.process import Helper, Measured, Peer, helper
+from benchmarks.process import Helper, Measured, Peer, helper, reference_ms
 from benchmarks.scenarios import Idle, Load
 
 _MIB = 2**20
@@ -44,7 +44,8 @@ def run(peer: Peer, scenario: Idle | Load, conditions: Conditions) -> dict[str, 
         helper("benchmarks.sink", conditions.load_core) as sink,
         Measured(peer, scenario.setup, sink.hear(), conditions.collector_core) as collector,
     ):
-        head = {"peer": peer.name, "scenario": scenario.name}
+        reference = reference_ms(conditions.collector_core)
+        head = {"peer": peer.name, "scenario": scenario.name, "reference_ms": reference}
         if isinstance(scenario, Idle):
             return head | _idle(collector)
         return head | _load(collector, scenario, sink, conditions)

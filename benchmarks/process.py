@@ -25,6 +25,7 @@ _START_S_MAX = 30.0
 _STOP_S_MAX = 20.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LOG_CHARACTERS = 2000
+_REFERENCE_STEPS = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,24 @@ def cpu_s(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:
         return 0.0
+
+
+def reference_ms(core: int | None) -> float:
+    """CPU time of a fixed piece of Python on this core now, some 40 ms.
+
+    Neighbours on a shared machine slow a core down without taking its time: caches and clock are
+    shared. This says by how much, so that figures of two sessions can be compared.
+    """
+    allowed = os.sched_getaffinity(0)
+    pin(0, core)
+    try:
+        began_s = time.thread_time()
+        total = 0
+        for number in range(_REFERENCE_STEPS):
+            total += number * number % 7
+        return (time.thread_time() - began_s) * 1e3
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def _resident_bytes(pid: int) -> int:

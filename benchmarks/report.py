@@ -63,6 +63,16 @@ def row(result: dict[str, Any]) -> str:
     )
 
 
+def pace(results: list[dict[str, Any]]) -> str:
+    """How fast the machine was in this session, compared with itself."""
+    typical = statistics.median(result["reference_ms"] for result in results)
+    best = min(result["reference_ms_min"] for result in results)
+    return (
+        f"a fixed piece of Python took {best:.1f} ms at best, {typical:.1f} ms usually: "
+        f"figures are some {typical / best:.1f} times those of this machine when it is quiet"
+    )
+
+
 def write(path: Path, results: list[dict[str, Any]]) -> None:
     """The file of a whole session: machine, commit, command, time, results."""
     path.parent.mkdir(parents=True, exist_ok=True)

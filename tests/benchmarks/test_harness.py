@@ -252,6 +252,12 @@ def test_a_result_is_the_median_and_void_if_one_run_is() -> None:
     assert (False, -5, "late") == (result["exact"], result["surplus_items"], result["remarks"])
 
 
+def test_the_pace_of_the_machine_is_said() -> None:
+    runs = [[10.0, 20.0, 30.0], [20.0, 20.0, 20.0]]
+    results = [report.median([{"reference_ms": one} for one in some]) for some in runs]
+    assert "10.0 ms at best, 20.0 ms usually: figures are some 2.0 times" in report.pace(results)
+
+
 def test_who_was_the_bottleneck_is_said() -> None:
     fine: dict[str, float] = {"late": 0, "sent": 100}
     assert "" == measure._remarks(fine, 0.5, 0.5)
