@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.delivery.courier import Courier
     from mlsysops_pipeline.delivery.queue import Queue
 
+TURN = 32
+"""Deliveries after which a worker lets others run: an exporter need not wait for anything."""
 _END_S = 1.0
 """How long workers may take to notice that they were cancelled."""
 
@@ -87,8 +89,13 @@ class Workers:
         loop = asyncio.get_running_loop()
         task = current_task()
         ready = self._queue.ready
+        left = TURN
         while True:
+            if not left:
+                left = TURN
+                await asyncio.sleep(0)
             if ready:
+                left -= 1
                 await self._deliver(ready.popleft(), task)
             elif self._is_ending:
                 return

@@ -11,6 +11,7 @@ from mlsysops_pipeline.component import ExportResult
 from mlsysops_pipeline.config.schema import ComponentConfig
 from mlsysops_pipeline.delivery import BatchConfig, DeliveryConfig, PartitionConfig, QueueConfig
 from mlsysops_pipeline.delivery.sender import HOPS_MAX
+from mlsysops_pipeline.delivery.workers import TURN
 from mlsysops_pipeline.errors import (
     Code,
     DropReason,
@@ -75,6 +76,30 @@ async def test_as_many_requests_are_sent_at_a_time_as_configured(make_rig: MakeR
     await settle()
     assert 3 == rig.exporter.active_peak
     assert 8 == rig.ledger.sent
+
+
+class Hasty:
+    """An exporter that never waits."""
+
+    async def start(self) -> None: ...
+
+    async def shutdown(self) -> None: ...
+
+    async def export(self, payload: Payload) -> None: ...
+
+
+async def test_an_exporter_that_never_waits_does_not_hold_up_the_event_loop(
+    make_rig: MakeRig,
+) -> None:
+    rig = make_rig(queue(num_consumers=1), exporter=Hasty())
+    for _ in range(5 * TURN):
+        await rig.sender.consume(make_payload(METRICS, 1))
+    sent = []
+    while rig.ledger.sent < 5 * TURN:
+        await asyncio.sleep(0)
+        sent.append(rig.ledger.sent)
+
+    assert [TURN * turn for turn in range(1, 6)] == sorted(set(sent))
 
 
 async def test_a_slow_destination_does_not_block_another(make_rig: MakeRig) -> None:
