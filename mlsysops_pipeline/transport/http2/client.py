@@ -162,8 +162,7 @@ class ClientConnection:
             self._busy_since_s = now_s
         self.calls[stream.id] = call
         self._send(stream, call)
-        if call.deadline_s < self.wake_s:
-            self.wake_s = call.deadline_s
+        self.wake_s = min(self.wake_s, call.deadline_s)
         if self.times.ping_after_s != math.inf:
             self.wake_s = min(self.wake_s, self._ping_at_s())
         return True

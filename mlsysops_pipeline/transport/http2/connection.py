@@ -13,19 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mlsysops_pipeline.transport.http2 import events as happened
 from mlsysops_pipeline.transport.http2 import frames, limits, payloads
 from mlsysops_pipeline.transport.http2.blocks import BlockAssembler
-from mlsysops_pipeline.transport.http2.events import (
-    ConnectionEnded,
-    DataReceived,
-    GoAwayReceived,
-    PingAcknowledged,
-    PingReceived,
-    RequestReceived,
-    ResponseReceived,
-    StreamReset,
-    TrailersReceived,
-)
+from mlsysops_pipeline.transport.http2.events import DataReceived, RequestReceived
 from mlsysops_pipeline.transport.http2.fields import (
     NO_LENGTH,
     RequestHeads,
@@ -113,7 +104,7 @@ class Connection:
                     position = self._reader.position
         except ConnectionFault as fault:
             self.end(fault.code, fault.message)
-            events.append(ConnectionEnded(fault.code, fault.message))
+            events.append(happened.ConnectionEnded(fault.code, fault.message))
         return events
 
     def take(self) -> list[Chunk]:
@@ -124,25 +115,16 @@ class Connection:
         return taken
 
     def _greet(self) -> None:
-        settings = {
-            frames.INITIAL_WINDOW_SIZE: limits.STREAM_WINDOW_BYTES,
-            frames.MAX_FRAME_SIZE: limits.FRAME_BYTES,
-            frames.MAX_HEADER_LIST_SIZE: limits.HEADER_LIST_BYTES,
-        }
         if self.is_client:
-            settings[frames.ENABLE_PUSH] = 0
             self.outbound.frames.append(frames.PREFACE)
-        else:
-            settings[frames.MAX_CONCURRENT_STREAMS] = self.streams_max
+        settings = payloads.first_settings(self.streams_max, is_client=self.is_client)
         self.outbound.frames.append(frames.settings_frame(settings))
         self._credit_connection()
 
     def _take_preface(self, data: bytes) -> int:
         taken = len(frames.PREFACE) - len(self.preface)
         self.preface += data[:taken]
-        if not frames.PREFACE.startswith(self.preface):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2")
-        if len(self.preface) == len(frames.PREFACE):
+        if payloads.is_whole_preface(self.preface):
             self.is_greeted = True
             self._greet()
         return taken
@@ -171,10 +153,6 @@ class Connection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA on stream 0")
         self._receive_window -= size
         if self._receive_window < limits.CONNECTION_WINDOW_BYTES // 2:
-            if self._receive_window < 0:
-                raise ConnectionFault(
-                    ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the window of the connection"
-                )
             self._credit_connection()
         if not content and not ended:
             self._spend(self._allowance.empties, "empty DATA frames")
@@ -182,24 +160,12 @@ class Connection:
         if stream is None:
             self._table.take_late(stream_id, ended=ended)
             return None
-        if stream.remote_ended:
-            raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "DATA after the end")
         if self.is_client and not stream.is_responded:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "DATA before HEADERS")
-        if size > stream.receive_window:
-            raise StreamFault(
-                stream_id, ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the window of the stream"
-            )
-        stream.receive_window -= content
+        stream.take_data(size, content, ended=ended)
         if size > content and not ended:
             # Padding never counts against the window that a message was given.
             self.outbound.frames.append(frames.window_update_frame(stream_id, size - content))
-        if stream.length_left != NO_LENGTH:
-            stream.length_left -= content
-            if stream.length_left < 0 or (ended and stream.length_left):
-                raise StreamFault(
-                    stream_id, ErrorCode.PROTOCOL_ERROR, "body is not as long as content-length"
-                )
         return stream
 
     def deliver(self, stream: Stream, chunk: Chunk, *, ended: bool) -> None:
@@ -210,6 +176,10 @@ class Connection:
             self._end_remote(stream)
 
     def _credit_connection(self) -> None:
+        if self._receive_window < 0:
+            raise ConnectionFault(
+                ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window"
+            )
         increment = limits.CONNECTION_WINDOW_BYTES - self._receive_window
         self._receive_window = limits.CONNECTION_WINDOW_BYTES
         self.outbound.frames.append(frames.window_update_frame(0, increment))
@@ -294,7 +264,7 @@ class Connection:
             problem = "body is not as long as content-length"
         if problem:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, problem)
-        self._events.append(TrailersReceived(stream, block))
+        self._events.append(happened.TrailersReceived(stream, block))
         self._end_remote(stream)
 
     def _take_request(self, stream_id: int, block: FieldBlock, encoded: EncodedBlock) -> None:
@@ -338,7 +308,7 @@ class Connection:
             self._spend_idle("informational responses")
             return
         stream.is_responded = True
-        self._events.append(ResponseReceived(stream, block, ended))
+        self._events.append(happened.ResponseReceived(stream, block, ended))
         if ended:
             self._end_remote(stream)
 
@@ -353,7 +323,7 @@ class Connection:
             return
         self._spend(self._allowance.resets, "streams that are reset", self.completed_streams)
         self._close(stream)
-        self._events.append(StreamReset(stream, code, "reset by the peer", by_peer=True))
+        self._events.append(happened.StreamReset(stream, code, "reset by the peer", by_peer=True))
 
     def _take_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         entries = payloads.read_settings(flags, stream_id, payload, from_server=self.is_client)
@@ -364,52 +334,39 @@ class Connection:
             return
         self._spend(self._allowance.settings, "SETTINGS frames")
         self._reader.expected = ANY_FRAME
-        outbound = self.outbound
         for key, value in entries:
             if key > frames.MAX_HEADER_LIST_SIZE or not key:
                 continue  # unknown settings are ignored, and not kept
             self.peer_settings[key] = value
-            if key == frames.HEADER_TABLE_SIZE:
-                outbound.encoder.resize(value)
-            elif key == frames.MAX_FRAME_SIZE:
-                outbound.frame_bytes_max = min(value, limits.FRAME_BYTES)
-            elif key == frames.INITIAL_WINDOW_SIZE:
-                for stream in outbound.change_initial_window(value, list(self.streams.values())):
-                    self._end_local(stream)
-        outbound.frames.append(frames.SETTINGS_ACK)
+            for stream in self.outbound.apply(key, value, list(self.streams.values())):
+                self._end_local(stream)
+        self.outbound.frames.append(frames.SETTINGS_ACK)
 
     def _take_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         payloads.check_ping(stream_id, payload)
         self._spend(self._allowance.pings, "PING frames", self.outbound.sent_frames)
         if flags & frames.ACK:
-            self._events.append(PingAcknowledged(payload))
+            self._events.append(happened.PingAcknowledged(payload))
             return
         self.outbound.frames.append(frames.ping_frame(payload, ack=True))
-        self._events.append(PingReceived())
+        self._events.append(happened.PingReceived())
 
     def _take_goaway(self, stream_id: int, payload: bytes) -> None:
         last, code, debug = payloads.read_goaway(stream_id, payload)
         self._spend_idle("GOAWAY frames")
-        self._events.append(GoAwayReceived(last, code, debug))
+        self._events.append(happened.GoAwayReceived(last, code, debug))
 
     def _take_window_update(self, stream_id: int, payload: bytes) -> None:
         increment = payloads.read_window_update(payload)
-        worth = (
-            self.opened_streams * _UPDATES_PER_STREAM
-            + self.outbound.sent_frames * _UPDATES_PER_DATA
-        )
+        worth = self.opened_streams * _UPDATES_PER_STREAM
+        worth += self.outbound.sent_frames * _UPDATES_PER_DATA
         self._spend(self._allowance.updates, "WINDOW_UPDATE frames", worth)
-        stream = None
-        if stream_id:
+        stream = self.streams.get(stream_id)
+        if stream is None and stream_id:
             if self._table.is_idle(stream_id):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of an idle stream")
-            stream = self.streams.get(stream_id)
-            if stream is None:
-                return
-            if not increment:
-                raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-        elif not increment:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+            return
+        payloads.check_increment(stream_id, increment)
         for done in self.outbound.open_window(stream, increment):
             self._end_local(done)
 
@@ -429,9 +386,8 @@ class Connection:
             # The answer is complete before the request is: tell the peer to stop sending
             # (RFC 9113, section 8.1), and throw away what it has sent already.
             self.outbound.frames.append(frames.reset_frame(stream.id, ErrorCode.NO_ERROR))
-            self._table.close(stream)
+            self._finish(stream)
             self._table.discard(stream.id)
-            self.completed_streams += 1
 
     def _finish(self, stream: Stream) -> None:
         self._table.close(stream)
@@ -453,7 +409,7 @@ class Connection:
         self._close(stream)
         if not stream.remote_ended:
             self._table.discard(stream_id)
-        self._events.append(StreamReset(stream, fault.code, fault.message, by_peer=False))
+        self._events.append(happened.StreamReset(stream, fault.code, fault.message, by_peer=False))
 
     # Sending.
 
@@ -523,19 +479,16 @@ class Connection:
 
     def refuse_streams(self, code: ErrorCode = ErrorCode.NO_ERROR, debug: str = "") -> None:
         """Take no new streams from now on; those that are open go on."""
-        self._table.last_accepted = self._table.last_peer
-        self.outbound.frames.append(
-            frames.goaway_frame(self._table.last_peer, code, debug.encode())
-        )
+        last = self._table.last_accepted = self._table.last_peer
+        self.outbound.frames.append(frames.goaway_frame(last, code, debug.encode()))
 
     def end(self, code: ErrorCode, message: str) -> None:
         """Say why and take no notice of anything any more. The caller writes and closes."""
         if self.is_ended:
             return
         self.is_ended = True
-        self.outbound.frames.append(
-            frames.goaway_frame(self._table.last_peer, code, message.encode())
-        )
+        last = self._table.last_peer
+        self.outbound.frames.append(frames.goaway_frame(last, code, message.encode()))
         for stream in list(self.streams.values()):
             self._close(stream)
 

@@ -17,7 +17,10 @@ from mlsysops_pipeline.transport.http2.frames import (
     END_HEADERS,
     END_STREAM,
     HEADER,
+    HEADER_TABLE_SIZE,
     HEADERS,
+    INITIAL_WINDOW_SIZE,
+    MAX_FRAME_SIZE,
     WINDOW_BYTES_MAX,
     ConnectionFault,
     ErrorCode,
@@ -25,7 +28,7 @@ from mlsysops_pipeline.transport.http2.frames import (
     frame_header,
     header_frames,
 )
-from mlsysops_pipeline.transport.http2.limits import UNSENT_BYTES_MAX
+from mlsysops_pipeline.transport.http2.limits import FRAME_BYTES, UNSENT_BYTES_MAX
 
 if TYPE_CHECKING:
     from mlsysops_pipeline.transport.http2.headers import Fields, HeaderEncoder
@@ -219,6 +222,16 @@ class Outbound:
                 stream.id, ErrorCode.FLOW_CONTROL_ERROR, "window of the stream above 2^31-1"
             )
         return [stream] if stream.id in self._blocked and self._flush(stream) else []
+
+    def apply(self, key: int, value: int, streams: list[Stream]) -> list[Stream]:
+        """The peer announced a setting. Returns streams that ended because of it."""
+        if key == HEADER_TABLE_SIZE:
+            self.encoder.resize(value)
+        elif key == MAX_FRAME_SIZE:
+            self.frame_bytes_max = min(value, FRAME_BYTES)
+        elif key == INITIAL_WINDOW_SIZE:
+            return self.change_initial_window(value, streams)
+        return []
 
     def change_initial_window(self, size: int, streams: list[Stream]) -> list[Stream]:
         """SETTINGS_INITIAL_WINDOW_SIZE moves the window of every open stream, below zero too."""

@@ -6,6 +6,13 @@ from mlsysops_pipeline.transport.http2 import frames, limits
 from mlsysops_pipeline.transport.http2.frames import ConnectionFault, ErrorCode, StreamFault
 
 
+def is_whole_preface(begin: bytes) -> bool:
+    """Whether a client's preface is complete. Raises when what it sends is none."""
+    if not frames.PREFACE.startswith(begin):
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2")
+    return begin == frames.PREFACE
+
+
 def read_reset(stream_id: int, payload: bytes) -> int:
     """The error code of a RST_STREAM."""
     if not stream_id:
@@ -20,6 +27,15 @@ def read_window_update(payload: bytes) -> int:
     if len(payload) != 4:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes")
     return int.from_bytes(payload) & 0x7FFFFFFF
+
+
+def check_increment(stream_id: int, increment: int) -> None:
+    """Raise for the increment 0: a fault of the stream, or of the connection on stream 0."""
+    if increment:
+        return
+    if stream_id:
+        raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+    raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
 
 
 def check_ping(stream_id: int, payload: bytes) -> None:
@@ -77,3 +93,17 @@ def read_settings(
         ):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of range")
     return entries
+
+
+def first_settings(streams_max: int, *, is_client: bool) -> dict[int, int]:
+    """What either side announces when it begins."""
+    settings = {
+        frames.INITIAL_WINDOW_SIZE: limits.STREAM_WINDOW_BYTES,
+        frames.MAX_FRAME_SIZE: limits.FRAME_BYTES,
+        frames.MAX_HEADER_LIST_SIZE: limits.HEADER_LIST_BYTES,
+    }
+    if is_client:
+        settings[frames.ENABLE_PUSH] = 0
+    else:
+        settings[frames.MAX_CONCURRENT_STREAMS] = streams_max
+    return settings

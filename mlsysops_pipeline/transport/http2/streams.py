@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mlsysops_pipeline.transport.http2 import frames, limits
 from mlsysops_pipeline.transport.http2.fields import NO_LENGTH
-from mlsysops_pipeline.transport.http2.frames import ConnectionFault, ErrorCode
+from mlsysops_pipeline.transport.http2.frames import ConnectionFault, ErrorCode, StreamFault
 
 if TYPE_CHECKING:
     from mlsysops_pipeline.transport.http2.headers import Fields
@@ -49,6 +49,26 @@ class Stream:
         self.remote_ended = False
         self.outbox: deque[tuple[Fields | None, Chunk, bool]] | None = None
         self.owner: Any = None
+
+    def take_data(self, size: int, content: int, *, ended: bool) -> None:
+        """DATA of ``size`` bytes arrives, ``content`` of them without padding.
+
+        Raises `StreamFault` if it may not: after the end, beyond the window, or not as long as
+        the content-length said.
+        """
+        if self.remote_ended:
+            raise StreamFault(self.id, ErrorCode.STREAM_CLOSED, "DATA after the end")
+        if size > self.receive_window:
+            raise StreamFault(
+                self.id, ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the window of the stream"
+            )
+        self.receive_window -= content
+        if self.length_left != NO_LENGTH:
+            self.length_left -= content
+            if self.length_left < 0 or (ended and self.length_left):
+                raise StreamFault(
+                    self.id, ErrorCode.PROTOCOL_ERROR, "body is not as long as content-length"
+                )
 
     def __repr__(self) -> str:
         return (
