@@ -128,6 +128,7 @@ class Courier:
         self._has_queue = has_queue
         self._pauses: set[asyncio.Future[None]] = set()
         self._is_hurried = False
+        self._is_aborted = False
         self._not_before = 0.0
         self.last_error = ""
 
@@ -189,8 +190,9 @@ class Courier:
             resolve(pause)
 
     def abort(self) -> None:
-        """End every attempt that is running."""
+        """End every attempt that is running, and begin no other."""
         self.hurry()
+        self._is_aborted = True
         self._attempts.abort(interrupted())
 
     async def _send(self, payload: Payload, shipment: Shipment) -> None:
@@ -210,6 +212,8 @@ class Courier:
         schedule: RetrySchedule | None = None
         was_examined = False
         while not shipment.is_closed:
+            if self._is_aborted:
+                raise interrupted()
             try:
                 result = await self._attempts.run(payload, shipment.task, now)
             except Exception as failure:  # noqa: BLE001  the edge: whatever it is, it is translated

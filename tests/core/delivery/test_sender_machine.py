@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -107,7 +106,6 @@ class SenderMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        logging.disable(logging.CRITICAL)
         self.runner = asyncio.Runner()
         self.offers: list[asyncio.Task[None]] = []
         self.offered = 0
@@ -236,20 +234,22 @@ class SenderMachine(RuleBasedStateMachine):
             assert self.exporter.delivered == self.rig.ledger.sent
 
     def teardown(self) -> None:
-        if self.rig is not None:
-            if not self.is_stopped:
-                self.stop([1, 2, 3], 0.0)
+        with self.runner:  # it is closed whatever the last look finds
+            if self.rig is not None:
+                self.end()
 
-            async def end() -> None:
-                await self.active.settings.tasks.shutdown()
-                await asyncio.gather(*self.offers, return_exceptions=True)
+    def end(self) -> None:
+        if not self.is_stopped:
+            self.stop([1, 2, 3], 0.0)
 
-            self.run(end())
-            self.collect(is_forgone=True)
-            known = {reason.value for reason in DropReason}
-            assert set(map(str, self.rig.ledger.dropped)) <= known
-        self.runner.close()
-        logging.disable(logging.NOTSET)
+        async def end_tasks() -> None:
+            await self.active.settings.tasks.shutdown()
+            await asyncio.gather(*self.offers, return_exceptions=True)
+
+        self.run(end_tasks())
+        self.collect(is_forgone=True)
+        known = {reason.value for reason in DropReason}
+        assert set(map(str, self.active.ledger.dropped)) <= known
 
 
 SenderMachine.TestCase.settings = settings(

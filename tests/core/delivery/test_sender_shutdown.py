@@ -173,6 +173,21 @@ async def test_without_a_queue_callers_get_their_data_back(
     assert (0, 0, {}) == (rig.ledger.enqueued, rig.ledger.in_flight, rig.ledger.dropped)
 
 
+async def test_a_caller_that_waits_for_its_next_attempt_is_not_given_one_too_late(
+    make_rig: MakeRig,
+) -> None:
+    rig = make_rig(DeliveryConfig(sending_queue=None, timeout=0.0), [RetryableError("busy")])
+    waiting = rig.begin(make_payload(METRICS, 2))
+    await settle()
+    rig.exporter.gate = asyncio.Event()
+    await rig.sender.shutdown(0)
+    with pytest.raises(RetryableError, match="shutdown"):
+        await waiting
+
+    assert (0, 0) == (rig.ledger.in_flight, rig.ledger.enqueued)
+    assert 1 == len(rig.exporter.calls)
+
+
 class Stubborn:
     """An exporter that does not let itself be cancelled."""
 
