@@ -29,6 +29,7 @@ from mlsysops_pipeline.transport.http2.heads import (
 )
 from mlsysops_pipeline.transport.outcomes import error_of, result_of
 from mlsysops_pipeline.transport.outgoing import OutgoingHeaders, client_authenticator
+from mlsysops_pipeline.transport.proxies import Proxy, proxy_from_environment
 from mlsysops_pipeline.transport.tls import client_context_source
 from mlsysops_pipeline.version import user_agent
 
@@ -103,6 +104,7 @@ class OtlpGrpcExporter:
             pinned=self._pinned(),
             waits_for_ready=config.wait_for_ready,
             is_balanced=config.balancer_name == "round_robin",
+            proxy=self._proxy(),
             on_state=self._log_state,
         )
 
@@ -110,6 +112,17 @@ class OtlpGrpcExporter:
         if self._config.is_plaintext:
             return None
         return client_context_source(self._config.tls, ("h2",), self._settings.logger)
+
+    def _proxy(self) -> Proxy | None:
+        """The proxy of the environment. Raises `OSError` if that is none."""
+        target = self._config.endpoint.target
+        url = None if target.unix_path else proxy_from_environment("https", str(target))
+        if url is None:
+            return None
+        try:
+            return Proxy.parse(url)
+        except ValueError as error:
+            raise OSError(f"HTTPS_PROXY: {error}") from error
 
     def _pinned(self) -> list[Field]:
         """Fields that nearly every request has; configured ones may be secrets and are not here."""

@@ -25,14 +25,17 @@ from mlsysops_pipeline.transport.dialing import open_socket, resolve
 from mlsysops_pipeline.transport.grpc_link import CLOSE_TIMEOUT_S, GrpcLink
 from mlsysops_pipeline.transport.http2.answers import Outcome
 from mlsysops_pipeline.transport.http2.client import ClientCall, ClientTimes
+from mlsysops_pipeline.transport.proxies import tunnel
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterable
 
     from mlsysops_pipeline.clock import Clock, Timer
     from mlsysops_pipeline.tasks import Tasks
     from mlsysops_pipeline.transport.dialing import Target
     from mlsysops_pipeline.transport.http2.headers import Field, Fields
+    from mlsysops_pipeline.transport.proxies import Proxy
 
 CONNECT_TIMEOUT_S: Final = 20.0
 """For finding the peer's addresses, connecting, TLS and the first SETTINGS, together."""
@@ -73,7 +76,8 @@ class GrpcChannel:
     ``tls``: ``None`` for plain text; ``server_name``: what its certificate must say, instead of
     the host. ``pinned``: fields that most calls have. ``waits_for_ready``: calls wait for a peer
     that cannot be reached until their deadline, instead of failing at once. ``is_balanced``: all
-    addresses of the peer's name are used in turn, not the first that answers.
+    addresses of the peer's name are used in turn, not the first that answers. ``proxy``: leads to
+    the peer, which is not balanced then.
 
     ``on_state(is_up, message)`` is called when the peer is reached, and when it is not: once for
     each change. ``waiting``: calls for which there is no room yet.
@@ -91,6 +95,7 @@ class GrpcChannel:
         pinned: Iterable[Field] = (),
         waits_for_ready: bool = False,
         is_balanced: bool = True,
+        proxy: Proxy | None = None,
         on_state: Callable[[bool, str], None] | None = None,
     ) -> None:
         self.target = target
@@ -101,7 +106,8 @@ class GrpcChannel:
         self._tls = tls
         self._server_name = server_name or target.host or "localhost"
         self._waits_for_ready = waits_for_ready
-        self._is_balanced = is_balanced
+        self._is_balanced = is_balanced and proxy is None
+        self._proxy = proxy
         self._on_state = on_state
         self._is_up: bool | None = None
         self._links: list[GrpcLink] = []
@@ -342,7 +348,8 @@ class GrpcChannel:
         loop = asyncio.get_running_loop()
         link = GrpcLink(self)
         try:
-            addresses = await resolve(self.target, shuffled=self._is_balanced)
+            place = self.target if self._proxy is None else self._proxy.target
+            addresses = await resolve(place, shuffled=self._is_balanced)
             in_use = {known.address for known in self._usable()}
             unused = [address for address in addresses if address not in in_use]
             if in_use:
@@ -355,6 +362,7 @@ class GrpcChannel:
             if self._is_balanced:
                 addresses = unused or addresses
             sock, link.address = await open_socket(addresses, self.clock, self._tasks)
+            await self._tunnel(sock)
             options: dict[str, Any] = {}
             if self._tls is not None:
                 options = {"ssl": self._tls.current(), "server_hostname": self._server_name}
@@ -376,6 +384,16 @@ class GrpcChannel:
             return link.problem or "the peer ended the connection"
         self._links.append(link)
         return ""
+
+    async def _tunnel(self, sock: socket.socket) -> None:
+        """Go on to the peer, if the socket leads to a proxy."""
+        if self._proxy is None:
+            return
+        try:
+            await tunnel(sock, self._proxy, self.target)
+        except BaseException:
+            sock.close()
+            raise
 
     async def close(self) -> None:
         """Fail what waits, say goodbye and close. Calls that are under way are given up."""

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import email.utils
 import io
-import ipaddress
 import os
 import ssl
-import urllib.request
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +22,7 @@ from urllib.parse import urljoin, urlsplit
 
 from mlsysops_pipeline.errors import CollectorError, PeerError
 from mlsysops_pipeline.transport.compression import decompress_aside
+from mlsysops_pipeline.transport.proxies import proxy_from_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -169,26 +168,6 @@ class HttpClient:
 
     def __repr__(self) -> str:
         return f"<HttpClient open={self._session is not None}>"
-
-
-def proxy_from_environment(scheme: str, netloc: str) -> str | None:
-    """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, as the Collector reads them.
-
-    This machine is never asked through one.
-    """
-    host = urlsplit(f"//{netloc}").hostname or ""
-    if host == "localhost":
-        return None
-    try:
-        if ipaddress.ip_address(host).is_loopback:
-            return None
-    except ValueError:
-        pass
-    proxies = urllib.request.getproxies_environment()
-    proxy = proxies.get(scheme)
-    if not proxy or urllib.request.proxy_bypass_environment(netloc, proxies):  # type: ignore[attr-defined]  # typeshed lacks it
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def retry_after_s(text: str, now_unix_s: float) -> float | None:

@@ -352,6 +352,29 @@ async def test_an_absent_peer_is_a_state_and_not_an_error(
     assert [logging.WARNING] == [record.levelno for record in lines]
 
 
+async def test_the_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads: list[bytes] = []
+
+    async def serve(reader: Any, writer: Any, _number: int) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+
+    async with raw_server(serve) as proxy:
+        monkeypatch.setenv("https_proxy", f"127.0.0.1:{proxy.port}")
+        async with exporter_to(0, endpoint="peer.invalid:4317") as exporter:
+            with pytest.raises(RetryableError, match="502 Bad Gateway"):
+                await exporter.export(make_payload(Signal.LOGS, 1))
+
+    assert heads[0].startswith(b"CONNECT peer.invalid:4317 HTTP/1.1\r\n")
+
+
+async def test_a_proxy_that_is_none_is_found_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://:1")
+    with pytest.raises(OSError, match="HTTPS_PROXY: a proxy needs a host"):
+        async with exporter_to(0, endpoint="peer.invalid:4317"):
+            pass
+
+
 async def test_starting_connects_to_nobody() -> None:
     connections = []
 

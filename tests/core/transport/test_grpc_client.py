@@ -25,6 +25,7 @@ from mlsysops_pipeline.transport.grpc_client import GrpcChannel
 from mlsysops_pipeline.transport.http2.client import ClientTimes
 from mlsysops_pipeline.transport.http2.frames import goaway_frame, settings_frame
 from mlsysops_pipeline.transport.http2.heads import request_fields
+from mlsysops_pipeline.transport.proxies import Proxy
 from mlsysops_pipeline.transport.tls import TlsClientConfig, client_context_source
 from tests.core.transport.grpc_peers import (
     METHOD,
@@ -581,6 +582,87 @@ async def test_the_next_address_is_tried_when_one_refuses(
     assert Code.UNAVAILABLE == outcome.code
     assert "(127.0.0.1:" in outcome.message
     assert "([::1]:" in outcome.message
+
+
+# Proxies.
+
+
+class ConnectProxy:
+    """A proxy that leads wherever it is asked to on this machine; ``answer`` is what it says."""
+
+    def __init__(self, port: int, answer: bytes = b"HTTP/1.1 200 Go on\r\nx: y\r\n\r\n") -> None:
+        self.port = port
+        self.answer = answer
+        self.heads: list[str] = []
+
+    async def serve(self, reader: Any, writer: Any, _number: int) -> None:
+        self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        peer_reader, peer_writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(self.answer)
+        await asyncio.gather(self.pump(reader, peer_writer), self.pump(peer_reader, writer))
+
+    async def pump(self, reader: Any, writer: Any) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+
+async def test_a_proxy_leads_to_the_peer(certificates: Certificates) -> None:
+    with grpcio_server(credentials=certificates.grpcio()) as server:
+        way = ConnectProxy(server.port)
+        async with raw_server(way.serve) as proxy:
+            url = f"http://user:p%40ss@127.0.0.1:{proxy.port}"
+            target = Target("other.example", 4317)
+            async with client_of(target, tls=tls(certificates), proxy=Proxy.parse(url)) as client:
+                assert b"request" == (await client.call()).body
+
+    lines = way.heads[0].split("\r\n")
+    assert ["CONNECT other.example:4317 HTTP/1.1", "Host: other.example:4317"] == lines[:2]
+    assert "Proxy-Authorization: Basic dXNlcjpwQHNz" in lines
+    assert "p@ss" not in repr(Proxy.parse(url))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "answered 'HTTP/1.1 407"),
+        (b"SSH-2.0\r\n\r\n", "answered 'SSH-2.0'"),
+        (b"x" * 20_000, "does not answer with HTTP"),
+    ],
+)
+async def test_a_proxy_that_leads_nowhere(answer: bytes, message: str) -> None:
+    with grpcio_server() as server:
+        way = ConnectProxy(server.port, answer)
+        async with raw_server(way.serve) as proxy:
+            target = Proxy(Target("127.0.0.1", proxy.port))
+            async with client_of(Target("peer.example", 1), proxy=target) as client:
+                outcome = await client.call()
+
+    assert Code.UNAVAILABLE == outcome.code
+    assert message in outcome.message
+
+
+async def test_a_proxy_that_says_nothing() -> None:
+    clock = JumpClock()
+
+    async def serve(reader: Any, _writer: Any, _number: int) -> None:
+        await reader.read()
+
+    async with raw_server(serve) as proxy:
+        target = Proxy(Target("127.0.0.1", proxy.port))
+        async with client_of(Target("peer.example", 1), clock=clock, proxy=target) as client:
+            call = await client.begin(timeout_s=60)
+            await wait_until(lambda: proxy.connections)
+            await clock.advance(21)
+
+            assert "no connection within 20 s" in (await call).message
+
+
+@pytest.mark.parametrize("url", ["http://", "http://h:x", "http://:1"])
+def test_proxies_that_are_none(url: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  the words are urllib's or ours
+        Proxy.parse(url)
 
 
 # Waiting and closing.
