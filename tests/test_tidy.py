@@ -36,8 +36,7 @@ PACKAGES = (
     "processors/mlsysops_processors",
     "exporters/mlsysops_exporters",
 )
-OLD_OFFENDERS: dict[str, int] = {
-}
+OLD_OFFENDERS: dict[str, int] = {}
 """Files or ``file:function`` that are over a limit, with the size that they may not pass."""
 
 

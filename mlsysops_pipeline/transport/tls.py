@@ -306,7 +306,7 @@ def _no_password() -> str:
 
 @contextlib.contextmanager
 def _as_file(kind: str, path: str, pem: Opaque) -> Iterator[str]:
-    """A path to read ``path`` or ``pem`` from; the ssl module loads certificates from files only."""
+    """A path to read ``path`` or ``pem`` from: the ssl module loads our certificate from files."""
     if path:
         with _reading(f"{kind}_file", path), open(path, "rb"):  # noqa: PTH123  can it be read?
             pass

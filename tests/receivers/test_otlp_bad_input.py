@@ -180,6 +180,12 @@ async def test_garbage_inside_an_item_is_seen_by_a_full_check(serve: Serve, send
         assert Code.OK == await sender.send(running, wire)
 
 
+_FRACTION = (
+    b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"gauge":{"dataPoints":'
+    b'[{"asInt":"5.5"}]}}]}]}]}'
+)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -195,7 +201,7 @@ async def test_garbage_inside_an_item_is_seen_by_a_full_check(serve: Serve, send
         b'{"resourceMetrics": [{"scopeMetrics": "x"}]}',
         b'{"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": 5}]}]}]}',
         b'{"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"gauge": []}]}]}]}',
-        b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"gauge":{"dataPoints":[{"asInt":5.5}]}}]}]}]}',
+        _FRACTION,
         b'{"resourceMetrics": NaN}',
         b'{"resourceMetrics": ' + b"[" * 100_000,
         b'{"a":' * 50_000 + b"1" + b"}" * 50_000,

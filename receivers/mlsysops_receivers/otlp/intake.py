@@ -78,7 +78,7 @@ class Intake:
 
 
 class Senders:
-    """The `Metadata` of requests by one transport. It is the same for most of them, so it is kept."""
+    """The `Metadata` of requests by one transport, kept because it is the same for most of them."""
 
     def __init__(self, transport: str) -> None:
         self._transport = transport

@@ -1,4 +1,4 @@
-"""A hand-made client: frames as bytes, header blocks by `hpack`, and a parser for what comes back."""
+"""A hand-made client: frames as bytes, header blocks by `hpack`, a parser for what comes back."""
 
 from __future__ import annotations
 
