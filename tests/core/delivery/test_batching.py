@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlsysops_pipeline.delivery import batching
 from mlsysops_pipeline.delivery.batching import (
     BATCH_BYTES,
-    PARTITIONS_MAX,
     Batch,
     Batcher,
     BatchRules,
@@ -153,14 +153,12 @@ def test_the_headers_of_a_lone_request_do_not_depend_on_how_busy_the_collector_i
     assert {} == batch.merged(()).metadata.headers
 
 
-def test_the_number_of_open_batches_is_limited() -> None:
+def test_the_number_of_open_batches_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "PARTITIONS_MAX", 3)
     batcher = Batcher(BatchRules(metadata_keys=("tenant",)))
-    wire = make_wire(Signal.LOGS, 1)
-    for number in range(PARTITIONS_MAX):
-        metadata = Metadata(headers={"tenant": (str(number),)})
-        assert [] == batcher.add(Payload(Signal.LOGS, wire, metadata, items=1), 1, 100, 0.0)
-    metadata = Metadata(headers={"tenant": ("one more",)})
-    (batch,) = batcher.add(Payload(Signal.LOGS, wire, metadata, items=1), 1, 100, 0.0)
+    for number in range(3):
+        assert [] == add(batcher, points(1, tenant=str(number)))
+    (batch,) = add(batcher, points(1, tenant="one more"))
 
     assert (("0",),) == batch.key
 
@@ -212,7 +210,7 @@ def test_a_member_that_cannot_be_split_stays_whole(monkeypatch: pytest.MonkeyPat
     assert [2, 2, 5] == [piece.items for piece in split_or_keep(payload, items_max=2)]
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=12),
     min_size=st.integers(0, 50),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsysops_pipeline.delivery import RetryConfig
@@ -73,6 +73,7 @@ def test_it_never_gives_up_if_so_configured() -> None:
     assert 5.0 == schedule.next_wait_s(1e9)
 
 
+@settings(max_examples=50)
 @given(
     initial=st.floats(0, 100),
     factor=st.floats(0, 1),

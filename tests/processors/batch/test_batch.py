@@ -148,18 +148,18 @@ async def test_a_batch_does_not_wait_longer_than_configured(make_rig: Callable[.
     assert 0 == meter.value("otelcol_processor_batch_batch_size_trigger_send", **LABELS)
 
 
-@pytest.mark.parametrize("keys", [{"timeout": 0.0}, {"send_batch_size": 0}])
+@pytest.mark.parametrize("keys", [{"timeout": 0.0, "send_batch_size": 20}, {"send_batch_size": 0}])
 async def test_it_can_hand_on_every_request_at_once_and_still_split(
     make_rig: Callable[..., Rig], keys: dict[str, Any]
 ) -> None:
-    rig = make_rig(send_batch_max_size=8192, **keys)
+    rig = make_rig(send_batch_max_size=20, **keys)
     await rig.batch.start()
     await rig.feed(3)
     await settle()
-    await rig.feed(10_000)
+    await rig.feed(45)
     await settle()
 
-    assert [3, 8192, 1808] == rig.sizes
+    assert [3, 20, 20, 5] == rig.sizes
 
 
 async def test_large_batches_are_split_and_the_rest_waits(make_rig: Callable[..., Rig]) -> None:
