@@ -61,6 +61,7 @@ class GrpcProtocol(asyncio.Protocol):
         self._is_paused = False
         self._paused_since_s = math.inf
         self._is_closing = False
+        self._is_flushing = False
 
     # Called by the event loop.
 
@@ -168,6 +169,15 @@ class GrpcProtocol(asyncio.Protocol):
         else:
             grpc.succeed(call, answer)
         call.runner = None
+        if not grpc.calls and not self._is_flushing:
+            self._settle()
+        elif not self._is_flushing:
+            # Calls that came together end together: one write for all of them.
+            self._is_flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flushing = False
         self._settle()
 
     async def _handle(self, call: Call, auth: Mapping[str, str]) -> bytes:
