@@ -68,6 +68,7 @@ class GrpcLink(asyncio.Protocol):
         self._clock = channel.clock
         self._transport: asyncio.Transport | None = None
         self._is_tls = False
+        self._writes_pieces = False
         self._is_closing = False
         self._is_flush_due = False
         self._timer: Timer | None = None
@@ -79,10 +80,14 @@ class GrpcLink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         # Event loops need not derive their transports from asyncio's (uvloop does not).
+        made: object = transport
         transport = self._transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
         # We offer nothing but h2, so whatever was negotiated, HTTP/2 is what may be spoken.
         self._is_tls = transport.get_extra_info("ssl_object") is not None
+        # asyncio's own transports either join what they are given, or (3.12 and later) forget to
+        # say that the peer does not read; TLS would make a record of each piece.
+        self._writes_pieces = not self._is_tls and not isinstance(made, asyncio.Transport)
         self._settle()
 
     def data_received(self, data: bytes) -> None:
@@ -193,10 +198,10 @@ class GrpcLink(asyncio.Protocol):
         if frames:
             if len(frames) == 1:
                 transport.write(frames[0])
-            elif self._is_tls or sum(map(len, frames)) < _WRITEV_BYTES_MIN:
-                transport.write(b"".join(frames))
-            else:
+            elif self._writes_pieces and sum(map(len, frames)) >= _WRITEV_BYTES_MIN:
                 transport.writelines(frames)
+            else:
+                transport.write(b"".join(frames))
         if grpc.is_over:
             self._is_closing = True
             transport.close()
