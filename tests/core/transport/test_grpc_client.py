@@ -996,3 +996,8 @@ async def test_every_call_ends_whatever_the_peer_does(seed: int) -> None:
             await asyncio.sleep(0.01)
             last = await client.call(timeout_s=100)
         assert Code.OK == last.code
+
+
+@pytest.mark.slow
+def test_a_slow_reader_on_the_event_loop_of_the_command_line() -> None:
+    uvloop.run(test_a_peer_that_reads_again_gets_the_rest())
