@@ -130,44 +130,47 @@ class GrpcChannel:
         ``message``: already compressed if ``is_compressed``. Returns however the call ends;
         cancelling the caller resets the call. ``timeout_s``: infinity is for ever.
         """
-        call = ClientCall(
-            fields, message, self.clock.monotonic() + timeout_s, is_compressed=is_compressed
-        )
+        loop = asyncio.get_running_loop()
+        now_s = self.clock.monotonic()
+        deadline_s = now_s + timeout_s
         for _ in range(_RESENDS_MAX):
-            outcome = await self._attempt(call)
+            call = ClientCall(fields, message, deadline_s, is_compressed=is_compressed)
+            call.waiter = loop.create_future()
+            timer = None
+            if not self._begin(call, now_s):
+                refusal = self._refusal()
+                if refusal is not None:
+                    return refusal
+                timer = self._wait(call, now_s)
+            try:
+                outcome = cast(Outcome, await call.waiter)
+            finally:
+                if timer is not None:
+                    timer.cancel()
+                if call.outcome is None:
+                    self._forget(call)
             if not outcome.is_unprocessed:
-                return outcome
-            call = ClientCall(fields, message, call.deadline_s, is_compressed=is_compressed)
+                break
+            now_s = self.clock.monotonic()
         return outcome
 
-    async def _attempt(self, call: ClientCall) -> Outcome:
-        call.waiter = asyncio.get_running_loop().create_future()
-        timer = None
-        if not self._begin(call):
-            refusal = self._refusal()
-            if refusal is not None:
-                return refusal
-            self.waiting.append(call)
-            self._connect_if_needed()
-            if call.deadline_s != math.inf:
-                delay_s = max(call.deadline_s - self.clock.monotonic(), 0.0)
-                timer = self.clock.call_later(delay_s, lambda: self._expire(call))
-        try:
-            return cast(Outcome, await call.waiter)
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if call.outcome is None:
-                self._forget(call)
+    def _wait(self, call: ClientCall, now_s: float) -> Timer | None:
+        """Let a call wait for a connection, or for room on one."""
+        self.waiting.append(call)
+        self._connect_if_needed()
+        if call.deadline_s == math.inf:
+            return None
+        delay_s = max(call.deadline_s - now_s, 0.0)
+        return self.clock.call_later(delay_s, lambda: self._expire(call))
 
-    def _begin(self, call: ClientCall) -> bool:
+    def _begin(self, call: ClientCall, now_s: float) -> bool:
         """Send the call on the next connection that has room."""
         links = self._links
         if len(links) == 1:
-            return links[0].begin(call)
+            return links[0].begin(call, now_s)
         for _ in range(len(links)):
             self._turn = (self._turn + 1) % len(links)
-            if links[self._turn].begin(call):
+            if links[self._turn].begin(call, now_s):
                 return True
         return False
 
@@ -211,7 +214,7 @@ class GrpcChannel:
         """There may be room: begin calls that wait."""
         waiting = self.waiting
         while waiting:
-            if not self._begin(waiting[0]):
+            if not self._begin(waiting[0], self.clock.monotonic()):
                 self._connect_if_needed()
                 return
             waiting.popleft()

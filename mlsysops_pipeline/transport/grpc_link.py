@@ -21,7 +21,11 @@ CLOSE_TIMEOUT_S: Final = 2.0
 """For the last bytes to leave before a socket is cut off."""
 
 _TLS_CLOSE_S: Final = 0.1
-_WRITE_HIGH_BYTES: Final = 1 << 20
+_WRITE_HIGH_BYTES: Final = 8 << 20
+"""What may wait in the socket's buffer before no call begins any more. Without TLS most of it are
+views of requests that somebody holds anyway.
+"""
+
 _WRITEV_BYTES_MIN: Final = 32 << 10
 """Below this, joining the pieces costs less than handing them over one by one."""
 
@@ -146,11 +150,11 @@ class GrpcLink(asyncio.Protocol):
 
     # For the channel.
 
-    def begin(self, call: ClientCall) -> bool:
+    def begin(self, call: ClientCall, now_s: float) -> bool:
         """Send a call, if there is room for it."""
         if self.is_paused or self._is_closing:
             return False
-        if not self.grpc.begin(call, self._clock.monotonic()):
+        if not self.grpc.begin(call, now_s):
             if self.grpc.is_over:
                 self._settle()
             return False
