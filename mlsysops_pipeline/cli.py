@@ -122,9 +122,9 @@ def sources(options: argparse.Namespace) -> list[ConfigurationSource]:
         for name in ("listen", "otlp_grpc_port", "otlp_http_port", "telemetry_port", "export_to")
         if getattr(options, name) is not None
     }
-    for name in given:
+    for name, value in given.items():
         if name.endswith("_port"):
-            given[name] = modes.port(given[name], "--" + name.replace("_", "-"))
+            given[name] = modes.port(value, "--" + name.replace("_", "-"))
     flags = modes.ModeOptions(**given)
     only_telemetry = set(flags.given()) <= {"telemetry_port"}
     if options.mode is None and (options.level is not None or not only_telemetry):
@@ -239,6 +239,7 @@ def _set_up_logs(options: argparse.Namespace, configuration: Configuration | Non
 
 
 async def _serve(configuration: Configuration, drain_s: float) -> int:
+    from mlsysops_pipeline import memory  # noqa: PLC0415
     from mlsysops_pipeline.errors import CollectorError  # noqa: PLC0415
     from mlsysops_pipeline.service.collector import Collector  # noqa: PLC0415
     from mlsysops_pipeline.service.lifecycle import StartError  # noqa: PLC0415
@@ -256,12 +257,14 @@ async def _serve(configuration: Configuration, drain_s: float) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, received, number)
+    memory.tune_allocation()
     try:
         collector = Collector(configuration)
         await collector.start()
     except (CollectorError, StartError, OSError) as error:
         _complain(f"Error: {error}")
         return 1
+    memory.settle_objects()
     failed = loop.create_task(collector.failed())
     stopped = loop.create_task(stop.wait())
     await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)

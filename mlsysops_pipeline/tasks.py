@@ -10,23 +10,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 _RESTART_PAUSE_S = 1.0
+_RECOVERED_AFTER_S = 60.0
+"""A task that was restarted and has run this long is well again."""
 
 
 class Tasks:
     """The supervisor of one component's tasks.
 
     A task that raises is logged with its traceback and reported to ``on_failure``; it is run
-    again after a pause when it was spawned with `spawn_forever`. `shutdown` cancels and awaits
-    whatever is still running.
+    again after a pause when it was spawned with `spawn_forever`, and reported to ``on_recovery``
+    once it has run for a minute. `shutdown` cancels and awaits whatever is still running.
     """
 
     def __init__(
         self,
         logger: logging.Logger | logging.LoggerAdapter[Any],
         on_failure: Callable[[str, BaseException], None] | None = None,
+        on_recovery: Callable[[str], None] | None = None,
     ) -> None:
         self._logger = logger
         self._on_failure = on_failure
+        self._on_recovery = on_recovery
         self._running: set[asyncio.Task[Any]] = set()
 
     def spawn(self, name: str, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -43,6 +47,7 @@ class Tasks:
         return self.spawn(name, self._again(name, function))
 
     async def _again(self, name: str, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        recovery: asyncio.TimerHandle | None = None
         while True:
             try:
                 await function()
@@ -51,6 +56,17 @@ class Tasks:
                 await asyncio.sleep(_RESTART_PAUSE_S)
             else:
                 return
+            finally:
+                if recovery is not None:
+                    recovery.cancel()
+            recovery = asyncio.get_running_loop().call_later(
+                _RECOVERED_AFTER_S, self._recovered, name
+            )
+
+    def _recovered(self, name: str) -> None:
+        self._logger.info("task %r runs again", name)
+        if self._on_recovery is not None:
+            self._on_recovery(name)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

@@ -47,7 +47,7 @@ class Surroundings:
         """The settings of one component, with a logger, host and task supervisor of its own."""
         host = ComponentHost(self, kind, id_)
         logger = _logger(kind, id_, pipeline)
-        tasks = Tasks(logger, host.task_failed)
+        tasks = Tasks(logger, host.task_failed, host.task_recovered)
         self.tasks.append(tasks)
         return Settings(
             id=id_,
@@ -95,6 +95,10 @@ class ComponentHost:
         """A background task of the component failed and was logged."""
         message = f"task {name!r} failed: {type(error).__name__}: {error}"
         self.report_status(Status.RECOVERABLE_ERROR, message)
+
+    def task_recovered(self, name: str) -> None:  # noqa: ARG002  the supervisor's argument
+        """A background task that had failed has been running for a while."""
+        self.report_status(Status.OK)
 
 
 def _logger(

@@ -52,7 +52,11 @@ class ConsoleFormatter(logging.Formatter):
         parts = [_time_text(record.created), _WORDS.get(record.levelno, "info")]
         if self._caller:
             parts.append(_caller(record))
-        parts.append(_single_line(record.getMessage()))
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            # Such a line may quote a peer. The debug exporter's text is meant to have lines.
+            message = _single_line(message)
+        parts.append(message)
         fields = {**self._fields, **getattr(record, "fields", {})}
         if fields:
             parts.append(json.dumps(fields, default=str, ensure_ascii=False))

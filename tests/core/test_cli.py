@@ -181,7 +181,7 @@ def test_components_are_listed_as_the_collector_does(capsys: pytest.CaptureFixtu
     assert VERSION == listing["buildinfo"]["version"]
     assert "otlp" in [entry["name"] for entry in listing["receivers"]]
     assert "otlp_grpc" in [entry["name"] for entry in listing["exporters"]]
-    assert {"logs-to-logs": "Stable"}.items() <= {
+    assert {"logs-to-logs": "Beta"}.items() <= {
         key: value for entry in listing["connectors"] for key, value in entry["stability"].items()
     }.items()
 
@@ -262,9 +262,7 @@ def test_a_mode_runs_without_a_file_and_serves_its_numbers() -> None:
     grpc, http, telemetry = free_port(), free_port(), free_port()
     ports = [f"--otlp-grpc-port={grpc}", f"--otlp-http-port={http}"]
     with running("--mode=gateway", *ports, f"--telemetry-port={telemetry}") as program:
-        page = urllib.request.urlopen(
-            f"http://127.0.0.1:{telemetry}/metrics"
-        ).read()
+        page = urllib.request.urlopen(f"http://127.0.0.1:{telemetry}/metrics").read()
         assert b"otelcol_process_uptime" in page
         assert 0 == program.end(signal.SIGTERM)
 

@@ -47,6 +47,28 @@ async def test_a_loop_that_fails_is_run_again(monkeypatch: pytest.MonkeyPatch) -
     assert ["again", "again"] == failures
 
 
+async def test_a_loop_that_keeps_running_again_is_reported_as_recovered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mlsysops_pipeline.tasks._RESTART_PAUSE_S", 0.0)
+    monkeypatch.setattr("mlsysops_pipeline.tasks._RECOVERED_AFTER_S", 0.01)
+    runs: list[int] = []
+    recoveries: list[str] = []
+    tasks = Tasks(LOGGER, on_recovery=recoveries.append)
+
+    async def fail_once() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise ValueError("not yet")
+        await asyncio.Event().wait()
+
+    tasks.spawn_forever("again", fail_once)
+    await wait_until(lambda: recoveries)
+    await tasks.shutdown()
+
+    assert ["again"] == recoveries
+
+
 async def test_shutdown_cancels_and_awaits_all_and_is_safe_twice() -> None:
     tasks = Tasks(LOGGER)
     ended: list[str] = []
