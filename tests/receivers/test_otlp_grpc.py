@@ -219,17 +219,12 @@ async def test_include_metadata(serve: Serve, dial: Dial) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "hops"), [(None, 0), ("3", 3), ("x", 0), ("-1", 0), ("9" * 50, 1_000_000), ("²", 0)]
+    ("sent", "hops"), [(None, 0), ("3", 3), ("x", 0), ("-1", 0), ("9" * 50, 0)]
 )
 async def test_hops_of_other_collectors(
     serve: Serve, dial: Dial, sent: str | None, hops: int
 ) -> None:
     running = await serve()
-    if sent == "²":
-        from mlsysops_receivers.otlp.intake import read_hops
-
-        assert hops == read_hops(sent)
-        return
     metadata = () if sent is None else (("mlsysops-hops", sent),)
     await _export(dial(running.grpc))(make_wire(Signal.METRICS, 1), metadata=metadata)
     assert hops == running.sinks[Signal.METRICS].payloads[0].metadata.hops

@@ -262,6 +262,7 @@ async def test_too_many_elements_are_413(serve: Serve, client: Client) -> None:
     assert 200 == (await _post(client, running.url(), make_wire(Signal.METRICS, 500))).status
 
 
+@pytest.mark.slow
 async def test_large_json_does_not_hold_up_others(serve: Serve, client: Client) -> None:
     running = await serve()
     body = encode(Signal.METRICS, make_wire(Signal.METRICS, 2_000))

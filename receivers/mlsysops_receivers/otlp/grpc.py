@@ -12,6 +12,7 @@ from mlsysops_pipeline.transport.http2.grpc import Service, UnaryMethod
 from mlsysops_pipeline.transport.http2.lifetime import Times
 from mlsysops_pipeline.transport.http2.server import NativeGrpcServer
 from mlsysops_pipeline.transport.http2.status import GrpcStatus
+from mlsysops_pipeline.transport.outgoing import HOPS_HEADER
 from mlsysops_pipeline.transport.refusals import refusal
 from mlsysops_pipeline.transport.rpc_status import encode_status
 from mlsysops_pipeline.transport.server_settings import (
@@ -20,7 +21,7 @@ from mlsysops_pipeline.transport.server_settings import (
     address_family,
 )
 from mlsysops_pipeline.transport.tls import server_context
-from mlsysops_receivers.otlp.intake import HOPS_HEADER, Intake, Senders
+from mlsysops_receivers.otlp.intake import Intake, Senders
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -10,9 +10,10 @@ from mlsysops_pipeline.errors import Code, PeerError
 from mlsysops_pipeline.pdata.otlp_json import decode
 from mlsysops_pipeline.transport.http_messages import HttpRequest, HttpResponse
 from mlsysops_pipeline.transport.http_server import HttpServer
+from mlsysops_pipeline.transport.outgoing import HOPS_HEADER
 from mlsysops_pipeline.transport.refusals import Refusal, refusal
 from mlsysops_pipeline.transport.rpc_status import encode_status
-from mlsysops_receivers.otlp.intake import HOPS_HEADER, Intake, Senders
+from mlsysops_receivers.otlp.intake import Intake, Senders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from mlsysops_pipeline.pdata.counting import count_checked
 from mlsysops_pipeline.pdata.payload import Metadata, Payload
 from mlsysops_pipeline.pdata.signal import Signal
+from mlsysops_pipeline.transport.outgoing import read_hops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.component import Entry, Settings
     from mlsysops_receivers.otlp.config import Config
 
-HOPS_HEADER: Final = "mlsysops-hops"
-"""How many collectors the data has passed, as our exporters say; absent means none."""
-_HOPS_DIGITS_MAX: Final = 6
 _METADATA_MAX: Final = 1_024
 _UNITS: Final = {Signal.METRICS: "{datapoint}", Signal.LOGS: "{record}", Signal.TRACES: "{span}"}
 
@@ -93,22 +91,15 @@ class Senders:
     ) -> Metadata:
         """What is known about a request. ``headers``: ``None`` unless they are to be kept."""
         if headers is not None or auth:
-            return Metadata(self._transport, peer, headers or {}, auth, read_hops(hops))
+            return Metadata(self._transport, peer, headers or {}, auth, read_hops(hops or ""))
         key = (peer, hops or "")
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= _METADATA_MAX:
                 self._known.clear()
-            known = Metadata(self._transport, peer, hops=read_hops(hops))
+            known = Metadata(self._transport, peer, hops=read_hops(hops or ""))
             self._known[key] = known
         return known
 
     def __repr__(self) -> str:
         return f"<Senders {self._transport} known={len(self._known)}>"
-
-
-def read_hops(value: str | None) -> int:
-    """The number of collectors behind a request; what is no number counts as none."""
-    if not value or not value.isascii() or not value.isdigit():
-        return 0
-    return int(value) if len(value) <= _HOPS_DIGITS_MAX else 10**_HOPS_DIGITS_MAX

@@ -22,7 +22,7 @@ _LISTS = st.lists(st.tuples(_NAMES, _VALUES), max_size=12).map(tuple)
 
 
 @given(lists=st.lists(_LISTS, max_size=12), huffman=st.booleans(), size=st.integers(0, 4_096))
-@settings(max_examples=150)
+@settings(max_examples=50, deadline=None)
 def test_what_hpack_encodes_is_decoded(
     lists: list[tuple[tuple[bytes, bytes], ...]], huffman: bool, size: int
 ) -> None:
