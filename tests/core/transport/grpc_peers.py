@@ -13,6 +13,7 @@ import grpc
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import h2.settings
 import trustme
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
@@ -100,7 +101,9 @@ class RawServer:
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.writers.append(writer)
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+        # h2 refuses to answer a call that its client has cancelled meanwhile.
+        expected = (ConnectionError, asyncio.CancelledError, h2.exceptions.ProtocolError)
+        with contextlib.suppress(*expected):
             await self.serve(reader, writer, self.connections)
         writer.close()
 
