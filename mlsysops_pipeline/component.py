@@ -234,6 +234,7 @@ class Settings:
     exporter_ledgers: Mapping[Signal, ExporterLedger] = field(default_factory=dict)
 
 
+ConfigClass: TypeAlias = "type[BaseModel]"
 Next: TypeAlias = "Entry | Mapping[Signal, Entry] | Mapping[PipelineID, Entry] | None"
 
 
@@ -252,7 +253,7 @@ class Factory:
 
     kind: Kind
     type: str
-    config: type[BaseModel]
+    config: ConfigClass
     create: Callable[..., Any]
     signals: frozenset[Signal] = frozenset()
     pairs: frozenset[tuple[Signal, Signal]] = frozenset()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsysops_pipeline.component import Entry, Factory, Kind, Settings, Stability
+from mlsysops_pipeline.config import DictSource, SetSource
 from mlsysops_pipeline.config.schema import ComponentConfig, Duration, Section
 from mlsysops_pipeline.delivery import DeliveryConfig, QueueConfig, RetryConfig
 from mlsysops_pipeline.errors import PermanentError
@@ -112,6 +113,8 @@ def with_embedded(
     first: dict[str, Any] = {}
     for factory in embedded:
         first.setdefault(factory.kind.section, {})[factory.type] = None
-    single = isinstance(config, (Mapping, str, Path)) or not isinstance(config, Iterable)
-    sources: list[Any] = [config] if single else list(config)
+    if isinstance(config, str | Path | Mapping | DictSource | SetSource):
+        sources: list[ConfigurationSource] = [config]
+    else:
+        sources = list(config)
     return [first, *sources] if first else sources

@@ -115,8 +115,8 @@ class GraphBuilder:
             settings = self._around.settings(Kind.EXTENSION, id_)
             config = self._configuration.extensions[id_].config
             self._graph.extensions[id_] = factory.create(config, settings, None)
-        for id_ in self._downstream_first():
-            self._build_pipeline(id_, self._pipelines[id_])
+        for pipeline in self._downstream_first():
+            self._build_pipeline(pipeline, self._pipelines[pipeline])
         self._graph.pipelines = dict(reversed(self._graph.pipelines.items()))
         self._build_receivers()
         return self._graph
@@ -145,7 +145,7 @@ class GraphBuilder:
                         visit(fed)
             order.append(id_)
 
-        for id_ in reversed(self._pipelines):
+        for id_ in reversed(list(self._pipelines)):
             visit(id_)
         return order
 

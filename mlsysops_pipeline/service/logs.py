@@ -155,6 +155,6 @@ def _single_line(text: str) -> str:
 
 
 def _traceback(record: logging.LogRecord) -> str:
-    if not record.exc_info or record.exc_info is True:
+    if not record.exc_info:
         return ""
     return "".join(traceback.format_exception(*record.exc_info)).rstrip()

@@ -61,7 +61,7 @@ class TelemetryServer:
         if request.path != _PATH:
             return HttpResponse(404, b"404 page not found\n", "text/plain; charset=utf-8")
         if request.method not in {"GET", "HEAD"}:
-            headers = {"allow": "GET, HEAD"}
+            headers = (("allow", "GET, HEAD"),)
             return HttpResponse(405, b"405 method not allowed\n", "text/plain", headers)
         page = render(self._around.meter, self._resource, self._config.level)
         return HttpResponse(200, page.encode(), CONTENT_TYPE)

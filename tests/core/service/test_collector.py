@@ -116,7 +116,7 @@ async def test_signals_without_a_pipeline_are_refused() -> None:
 
 async def test_forward_joins_pipelines() -> None:
     seen, raw = Received(), Received()
-    source = {
+    source: dict[str, Any] = {
         "connectors": {"forward": None},
         **config(
             **{
@@ -149,15 +149,12 @@ async def test_a_file_and_a_dict_are_merged(tmp_path: Path) -> None:
 
 
 async def test_every_problem_of_a_configuration_is_in_the_error() -> None:
+    source: dict[str, Any] = {
+        "exporters": {"seen": {"sending_queues": {}, "timeout": "5"}},
+        **config(metrics={"receivers": ["app", "otlp"], "exporters": ["seen"]}),
+    }
     with pytest.raises(ConfigError) as caught:
-        Collector(
-            {
-                "exporters": {"seen": {"sending_queues": {}, "timeout": "5"}},
-                **config(metrics={"receivers": ["app", "otlp"], "exporters": ["seen"]}),
-            },
-            sources=["app"],
-            sinks={"seen": Received()},
-        )
+        Collector(source, sources=["app"], sinks={"seen": Received()})
 
     text = str(caught.value)
     assert "did you mean" in text
@@ -173,13 +170,11 @@ async def test_a_port_in_use_fails_the_start_in_one_line_and_releases_everything
             "grpc": {"endpoint": "127.0.0.1:0"},
             "http": {"endpoint": f"127.0.0.1:{port}"},
         }
-        collector = Collector(
-            {
-                "receivers": {"otlp": {"protocols": protocols}},
-                **config(logs={"receivers": ["otlp"], "exporters": ["seen"]}),
-            },
-            sinks={"seen": Received()},
-        )
+        source: dict[str, Any] = {
+            "receivers": {"otlp": {"protocols": protocols}},
+            **config(logs={"receivers": ["otlp"], "exporters": ["seen"]}),
+        }
+        collector = Collector(source, sinks={"seen": Received()})
         with pytest.raises(StartError, match=f"127.0.0.1:{port}.*in use") as caught:
             await collector.start()
 
@@ -258,7 +253,7 @@ async def test_a_fatal_error_of_a_component_is_told_to_whoever_runs_the_collecto
         return Broken(settings)
 
     factory = Factory(Kind.RECEIVER, "broken", NoKeys, create, signals=frozenset(Signal))
-    source = {
+    source: dict[str, Any] = {
         "receivers": {"broken": None},
         **config(metrics={"receivers": ["broken"], "exporters": ["seen"]}),
     }
@@ -274,7 +269,7 @@ async def test_a_fatal_error_of_a_component_is_told_to_whoever_runs_the_collecto
 async def test_a_loop_to_ourselves_is_dropped_and_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    source = {
+    source: dict[str, Any] = {
         "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": f"127.0.0.1:{port}"}}}},
         "exporters": {"otlp": {"endpoint": f"localhost:{port}", "tls": {"insecure": True}}},
         **config(logs={"receivers": ["otlp", "app"], "exporters": ["otlp"]}),
