@@ -128,13 +128,16 @@ class OtlpHttpExporter:
         self._encoding = "" if config.compression == "none" else config.compression
         self._client: HttpClient | None = None
 
-    @property
-    def telemetry_attributes(self) -> dict[str, str]:
-        """What self-metrics say about the peer."""
-        for url in (self._config.endpoint, *self._urls.values()):
-            if url:
-                return {"server.address": url.host, "server.port": str(url.port)}
-        return {}
+    def telemetry_attributes(self, signal: Signal) -> dict[str, str]:
+        """What self-metrics say about the peer of a signal."""
+        url = self._urls[signal]
+        if not url:
+            return {}
+        return {
+            "server.address": url.host,
+            "server.port": str(url.port),
+            "url.path": url.path or "/",
+        }
 
     async def start(self) -> None:
         """Read certificates and find the authenticator. Connecting waits for the first payload.

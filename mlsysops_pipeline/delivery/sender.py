@@ -49,7 +49,8 @@ class Sender:
     ``config``: the exporter's. Sections of `DeliveryConfig` that it lacks are off. ``looping``: the
     exporter would send to this process; everything is dropped. ``health``: shared by the senders
     of one exporter. An exporter may have ``telemetry_attributes``, a map of strings (for example
-    ``server.address``) that is added to the labels of its sent and failed counters.
+    ``server.address``) that is added to the labels of its sent and failed counters, or a function
+    that returns one for a signal.
     """
 
     def __init__(
@@ -68,7 +69,8 @@ class Sender:
         self._settings = settings
         self._looping = looping
         self._causes = CauseLog(settings.logger, settings.clock)
-        attributes: Mapping[str, str] = getattr(exporter, "telemetry_attributes", {})
+        described = getattr(exporter, "telemetry_attributes", {})
+        attributes: Mapping[str, str] = described(signal) if callable(described) else described
         self._books = Books(settings, signal, ledger, attributes)
         self._books.observe_deliveries(lambda: self._deliveries)
         timeout_s, retry, queue = _sections(config)

@@ -698,8 +698,20 @@ def test_defaults() -> None:
 
     assert ("gzip", 30.0, "proto") == (config.compression, config.timeout, config.encoding)
     assert ("otlphttp",) == otlp_http.FACTORY.aliases
-    exporter = otlp_http.OtlpHttpExporter(config, make_settings())
-    assert {"server.address": "peer", "server.port": "80"} == exporter.telemetry_attributes
+
+
+def test_self_metrics_name_the_peer_of_each_signal() -> None:
+    value = {"logs_endpoint": "https://logs", "traces_endpoint": "http://traces:1/in"}
+    config = parse_config(otlp_http.Config, value)
+    attributes = otlp_http.OtlpHttpExporter(config, make_settings()).telemetry_attributes
+
+    assert {"server.address": "logs", "server.port": "443", "url.path": "/"} == attributes(
+        Signal.LOGS
+    )
+    assert {"server.address": "traces", "server.port": "1", "url.path": "/in"} == attributes(
+        Signal.TRACES
+    )
+    assert {} == attributes(Signal.METRICS)
 
 
 def test_an_unknown_encoding() -> None:

@@ -570,6 +570,16 @@ async def test_an_exporter_can_add_labels_to_what_it_sent(make_rig: MakeRig) -> 
     assert 2 == rig.meter.value("otelcol_exporter_sent_metric_points", **labels)
 
 
+async def test_the_labels_may_depend_on_the_signal(make_rig: MakeRig) -> None:
+    exporter = FlakyExporter()
+    exporter.telemetry_attributes = lambda signal: {"url.path": f"/{signal}"}  # type: ignore[attr-defined]
+    rig = make_rig(Bare(), exporter=exporter)
+    await rig.sender.consume(make_payload(METRICS, 2))
+
+    labels = {"exporter": "otlp", "url.path": "/metrics"}
+    assert 2 == rig.meter.value("otelcol_exporter_sent_metric_points", **labels)
+
+
 async def test_it_says_in_one_line_how_it_is(make_rig: MakeRig) -> None:
     rig = gated(make_rig, queue(queue_size=7))
     await rig.sender.consume(make_payload(METRICS, 2))
