@@ -105,7 +105,9 @@ class KeepaliveServerConfig(ComponentConfig):
     """`keepalive` of a gRPC server."""
 
     server_parameters: Section[KeepaliveParameters] = None
+    """How long connections live."""
     enforcement_policy: Section[KeepaliveEnforcement] = None
+    """What clients may do to keep them alive."""
 
 
 class GrpcServerConfig(ComponentConfig):
@@ -116,17 +118,23 @@ class GrpcServerConfig(ComponentConfig):
     transport: Transport = "tcp"
     """`tcp4` and `tcp6` keep to one kind of address; `unix` wants a unix:// endpoint."""
     tls: Section[TlsServerConfig] = None
+    """Certificate and key; without this section connections are not encrypted."""
     max_recv_msg_size_mib: int = 0
     """MiB of a message, compressed and not; zero means 64, which OTLP recommends."""
     max_concurrent_streams: int = 0
     """Calls at the same time on one connection; zero means 1,000."""
     read_buffer_size: Annotated[int, no_effect(_BUFFERS)] = 0
+    """Bytes of the Collector's read buffer."""
     write_buffer_size: Annotated[int, no_effect(_BUFFERS)] = 0
+    """Bytes of the Collector's write buffer."""
     keepalive: Section[KeepaliveServerConfig] = None
+    """How long connections live and how they are kept alive; without it, as gRPC does."""
     auth: Section[AuthConfig] = None
+    """Who may send; without this section anybody."""
     include_metadata: bool = False
     """Keep the request's metadata with the data, for processors and exporters that use it."""
     middlewares: Middlewares = ()
+    """Extensions that see every request; must be empty."""
 
     @property
     def message_bytes_max(self) -> int:
@@ -187,8 +195,11 @@ class HttpServerConfig(ComponentConfig):
     transport: Transport = "tcp"
     """`tcp4` and `tcp6` keep to one kind of address; `unix` wants a unix:// endpoint."""
     tls: Section[TlsServerConfig] = None
+    """Certificate and key; without this section connections are not encrypted."""
     cors: Section[CorsConfig] = None
+    """Which pages of other sites may send from a browser; without this section none."""
     auth: Section[HttpAuthConfig] = None
+    """Who may send; without this section anybody."""
     max_request_body_size: int = 64 * MIB
     """Bytes of a body as it comes, and again when it is decompressed; zero means 64 MiB, which
     OTLP recommends."""
@@ -218,6 +229,7 @@ class HttpServerConfig(ComponentConfig):
     keep_alives_enabled: bool = True
     """Whether a connection serves more than one request."""
     middlewares: Middlewares = ()
+    """Extensions that see every request; must be empty."""
 
     @property
     def body_bytes_max(self) -> int:

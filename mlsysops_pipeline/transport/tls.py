@@ -142,6 +142,7 @@ class TlsServerConfig(_TlsConfig):
     """`tls` of a receiver or of an extension that listens."""
 
     ca_file: Annotated[str, no_effect("client_ca_file is what clients are checked against")] = ""
+    """Authorities of servers, which a server has nothing to do with."""
     ca_pem: Annotated[Opaque, no_effect("client_ca_file is what clients are checked against")] = (
         Opaque("")
     )

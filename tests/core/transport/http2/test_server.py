@@ -43,7 +43,7 @@ async def _decompress(_encoding: str, data: bytes, _bytes_max: int) -> bytes:
 
 
 class Running:
-    """A server that answers with ``answer``; ``gate`` makes calls wait, ``error`` makes them fail."""
+    """A server that answers ``answer``; ``gate`` makes calls wait, ``error`` makes them fail."""
 
     def __init__(self, clock: JumpClock, **options: Any) -> None:
         self.clock = clock
