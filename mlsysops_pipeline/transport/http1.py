@@ -196,8 +196,8 @@ class Body:
     """A body on its way in; `feed` it until ``is_done``, then `take` it.
 
     ``length``: what the head says, -1 for chunks. ``received``: bytes of content so far; above
-    ``bytes_max`` they are not kept, and ``is_too_large`` says so. ``is_discarding``: nothing is kept any
-    more, whatever still comes.
+    ``bytes_max`` they are not kept, and ``is_too_large`` says so. ``is_discarding``: nothing is
+    kept any more, whatever still comes.
     """
 
     __slots__ = (

@@ -107,6 +107,7 @@ class _TlsConfig(ComponentConfig):
     curve_preferences: Annotated[
         tuple[str, ...], refused("the curves are those of OpenSSL's default", unless=())
     ] = ()
+    """Curves for the key exchange, which OpenSSL chooses."""
     min_version: Version = "1.2"
     """The lowest version of TLS that is spoken; empty means 1.2."""
     max_version: Version = ""
@@ -114,6 +115,7 @@ class _TlsConfig(ComponentConfig):
     reload_interval: Duration = 0.0
     """Seconds after which certificate and key are read again; zero means never."""
     tpm: TpmConfig = TpmConfig()
+    """Keys in a trusted platform module."""
 
     def check(self) -> Iterable[Finding]:
         """Keys that exclude each other, and names that are not known."""
@@ -146,6 +148,7 @@ class TlsServerConfig(_TlsConfig):
     ca_pem: Annotated[Opaque, no_effect("client_ca_file is what clients are checked against")] = (
         Opaque("")
     )
+    """The same, in the configuration itself."""
     client_ca_file: str = ""
     """Authorities of client certificates; clients without such a certificate are refused."""
     client_ca_file_reload: bool = False

@@ -28,6 +28,7 @@ class GrpcConfig(GrpcServerConfig):
     """`protocols.grpc`."""
 
     read_buffer_size: Annotated[int, no_effect("asyncio sizes its buffers itself")] = 512 << 10
+    """Bytes of the Collector's read buffer."""
 
 
 class HttpConfig(HttpServerConfig):
@@ -69,13 +70,16 @@ class Protocols(ComponentConfig):
     """Which protocols are spoken. Each is on when it is written, even with nothing behind it."""
 
     grpc: Section[GrpcConfig] = None
+    """OTLP over gRPC."""
     http: Section[HttpConfig] = None
+    """OTLP over HTTP."""
 
 
 class Config(ComponentConfig):
     """The `otlp` receiver."""
 
     protocols: Protocols = Protocols()
+    """What is spoken, and where."""
     max_elements: int = ELEMENTS_MAX
     """Resources, scopes, metrics and items that one request may hold together; zero means any
     number. Empty ones take no bytes to speak of but much memory."""
