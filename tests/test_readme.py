@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mlsysops_pipeline.errors import DropReason
 from mlsysops_pipeline.registry import Registry
 from mlsysops_pipeline.service.catalogue import BEGIN, END, table
 
@@ -110,3 +111,9 @@ def test_every_folder_that_is_named_exists() -> None:
         for name in named
         if not (ROOT / name).is_dir() and not (ROOT / "mlsysops_pipeline" / name).is_dir()
     ]
+
+
+def test_every_reason_for_a_loss_is_explained() -> None:
+    explained = set(re.findall(r"^\| `([a-z_]+)` \| [^|]+ \|$", README, re.MULTILINE))
+
+    assert {str(reason) for reason in DropReason} <= explained
