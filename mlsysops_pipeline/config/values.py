@@ -130,7 +130,7 @@ class Opaque:
 
 @dataclass(frozen=True, slots=True)
 class NetAddress:
-    """``HOST:PORT``, ``[IPV6]:PORT``, or ``unix://PATH`` (then ``port`` is 0 and host empty).
+    """``HOST:PORT``, ``[IPV6]:PORT``, ``unix://PATH`` or ``/PATH`` (``port`` 0 and host empty then).
 
     ``host`` has no brackets; empty means every interface for a listener.
     """
@@ -142,6 +142,8 @@ class NetAddress:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read an address. Raises `ValueError` that says what is missing or wrong."""
+        if text.startswith("/"):
+            return cls("", 0, text)  # as the Collector's files write it beside `transport: unix`
         if text.startswith("unix:"):
             path = text.removeprefix("unix:").removeprefix("//")
             if not path:

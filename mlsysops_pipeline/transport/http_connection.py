@@ -102,14 +102,15 @@ class HttpConnection(asyncio.Protocol):
         self._write_due_s = self._clock.monotonic() + (
             self._server.config.write_timeout or WRITE_TIMEOUT_S
         )
-        if self._transport is not None:
+        if self._transport is not None and not self._is_closing:
             self._transport.pause_reading()
         self._schedule()
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         self._write_due_s = math.inf
-        self._resume_reading()
+        if not self._is_closing:  # a transport that is being closed does not read any more
+            self._resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's
         """See `asyncio.Protocol`: nobody waits for the answer any more."""

@@ -127,7 +127,7 @@ def test_a_file_of_the_field_is_understood() -> None:
                     "include_metadata": True,
                 },
                 "http": {
-                    "endpoint": "unix:///run/otlp.sock",
+                    "endpoint": "/run/otlp.sock",
                     "transport": "unix",
                     "cors": {"allowed_origins": ["https://*.x.com"], "allowed_headers": ["X"]},
                     "auth": {"authenticator": "basicauth", "request_params": ["token"]},

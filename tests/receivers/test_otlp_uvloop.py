@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +12,11 @@ import pytest
 import trustme
 import uvloop
 
+from mlsysops_pipeline.config.values import NetAddress
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_pipeline.testing import make_wire, wait_until
+from mlsysops_pipeline.testing import JumpClock, make_settings, make_wire, wait_until
+from mlsysops_pipeline.transport.http_server import HttpRequest, HttpResponse, HttpServer
+from mlsysops_pipeline.transport.server_settings import HttpServerConfig
 from tests.core.transport.http2.wire import GREETING, Caller
 from tests.receivers.otlp_running import PROTOBUF, Running
 
@@ -79,6 +84,42 @@ async def _serve_unix(folder: str) -> None:
     assert (await reader.read()).startswith(b"HTTP/1.1 404 ")
     writer.close()
     await running.receiver.shutdown()
+
+
+async def _answer_who_does_not_read() -> None:
+    """Large answers that are not read, and a connection that is closed with them."""
+
+    async def answer(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, bytes(3 << 20), "text/plain")
+
+    clock = JumpClock()
+    settings = make_settings(clock=clock)
+    config = HttpServerConfig(endpoint=NetAddress("127.0.0.1", 0))
+    server = HttpServer(config, answer, settings=settings)
+    await server.start()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.setblocking(False)  # noqa: FBT003  the library's signature
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, ("127.0.0.1", server.port))
+        ask = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        await loop.sock_sendall(client, ask + ask)
+        await wait_until(lambda: server._connections)
+        connection: Any = next(iter(server._connections))
+        await wait_until(lambda: connection._write_due_s < math.inf)
+        size = 0
+        while size < 3 << 20:  # it reads after all
+            size += len(await loop.sock_recv(client, 1 << 20))
+        await loop.sock_sendall(client, b"nonsense\r\n\r\n")
+        await clock.advance(40.0)
+        await clock.advance(40.0)
+        await wait_until(lambda: not server._connections)
+    await server.shutdown(1.0)
+
+
+def test_clients_that_do_not_read(caplog: pytest.LogCaptureFixture) -> None:
+    uvloop.run(_answer_who_does_not_read())
+    assert [] == [record for record in caplog.records if record.name == "asyncio"]
 
 
 def test_plain_text() -> None:
