@@ -152,11 +152,11 @@ class OtlpHttpExporter:
                 raise ConfigError([error(NOWHERE, (f"{signal}_endpoint",), message)])
         used = [self._urls[signal] for signal in settings.signals]
         if config.auth is not None:
-            authenticator = client_authenticator(
-                settings.host,
-                config.auth.authenticator,
-                is_plaintext=any(url.is_plaintext for url in used),
-            )
+            # As in the Collector, only gRPC refuses to (components, F4 and F5).
+            name = config.auth.authenticator
+            authenticator = client_authenticator(settings.host, name, is_plaintext=False)
+            if authenticator.needs_tls and any(url.is_plaintext for url in used):
+                settings.logger.warning("the credentials of %s are sent in plaintext", name)
             self._headers = OutgoingHeaders(config.headers, authenticator)
         tls = None
         if any(not url.is_plaintext for url in used):

@@ -31,7 +31,8 @@ class ClientAuthenticator(Protocol):
     """Makes requests acceptable to a server. Used by an exporter through `auth.authenticator`."""
 
     needs_tls: bool
-    """Whether the credentials must not travel in plain text (checked when the client starts)."""
+    """Whether the credentials should not travel in plain text: gRPC clients refuse to, HTTP
+    clients warn, when they start."""
 
     def apply(self, headers: MutableMapping[str, str], metadata: Metadata) -> None:
         """Add to, change or remove from the headers (lower-case names) of one request."""
