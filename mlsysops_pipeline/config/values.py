@@ -130,7 +130,7 @@ class Opaque:
 
 @dataclass(frozen=True, slots=True)
 class NetAddress:
-    """``HOST:PORT``, ``[IPV6]:PORT``, ``unix://PATH`` or ``/PATH`` (``port`` 0 and host empty then).
+    """``HOST:PORT``, ``[IPV6]:PORT``, or ``unix://PATH`` or ``/PATH``: then host empty, ``port`` 0.
 
     ``host`` has no brackets; empty means every interface for a listener.
     """
