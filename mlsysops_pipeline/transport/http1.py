@@ -339,12 +339,16 @@ def answer(
     fields: list[tuple[str, str]],
     body: bytes,
     *,
+    length: int | None = None,
     has_body: bool = True,
 ) -> bytes:
-    """An answer, ready to be written. ``has_body`` is false for HEAD, whose lengths still tell."""
+    """An answer, ready to be written. ``has_body`` is false for HEAD, whose lengths still tell.
+
+    ``length``: of the whole content, where ``body`` is not all of it.
+    """
     lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, 'Status')}"]
     lines += [f"{name}: {value}" for name, value in fields]
     if status >= 200 and status not in {204, 304}:
-        lines.append(f"content-length: {len(body)}")
+        lines.append(f"content-length: {len(body) if length is None else length}")
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
     return head + body if has_body else head

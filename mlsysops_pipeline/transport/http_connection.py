@@ -47,9 +47,11 @@ class HttpConnection(asyncio.Protocol):
         self._request: HttpRequest | None = None
         self._body: Body | None = None
         self._arrived: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._charged_bytes = 0
         self._is_answered = False
+        self._is_streaming = False
         self._is_closing = False
         self._closes_after = False
         self._is_half_closed = False
@@ -94,7 +96,8 @@ class HttpConnection(asyncio.Protocol):
         # It has gone, or it only says that it will send no more: an answer that is ready soon is
         # worth writing, and a handler that takes longer has nobody waiting for it.
         self._closes_after = self._is_half_closed = True
-        self._set_due(self._clock.monotonic() + _HALF_CLOSED_S)
+        if not self._is_streaming:
+            self._set_due(self._clock.monotonic() + _HALF_CLOSED_S)
         return True
 
     def pause_writing(self) -> None:
@@ -109,6 +112,8 @@ class HttpConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         self._write_due_s = math.inf
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
         if not self._is_closing:  # a transport that is being closed does not read any more
             self._resume_reading()
 
@@ -253,9 +258,16 @@ class HttpConnection(asyncio.Protocol):
             response = await self._handle(request)
         except Exception as error:  # noqa: BLE001  the edge: a bug must cost one request only
             response = server.refuse(request, error)
-        if self._request is request and not self._is_answered:
-            self._task = None
-            self._answer(response)
+        try:
+            if self._request is request and not self._is_answered:
+                if response.pieces and request.method != "HEAD":
+                    await self._stream(request, response)
+                else:
+                    self._task = None
+                    self._answer(response)
+        finally:
+            if response.finished is not None:
+                response.finished()
 
     async def _handle(self, request: HttpRequest) -> HttpResponse:
         server, body = self._server, self._body
@@ -319,6 +331,36 @@ class HttpConnection(asyncio.Protocol):
         if self._closes_after:
             self._close(lingers=not is_whole)
         elif is_whole:
+            self._next()
+
+    async def _stream(self, request: HttpRequest, response: HttpResponse) -> None:
+        """Write an answer of many pieces, no faster than the peer reads.
+
+        A lost connection cancels this; the time that a peer takes is limited as for any answer.
+        """
+        transport = self._transport
+        if transport is None or self._is_closing:
+            return
+        self._release()
+        self._is_streaming = True
+        self._due_s = math.inf
+        self._closes_after |= self._server.is_stopping
+        transport.write(self._server.answer(request, response, closes=self._closes_after))
+        for piece in response.pieces:
+            if self._write_due_s < math.inf:
+                self._writable = self._loop.create_future()
+                await self._writable
+            else:
+                await asyncio.sleep(0)  # a peer that reads fast does not hold up the others
+            if transport.is_closing():
+                return
+            transport.write(piece)
+        self._is_streaming = False
+        self._is_answered = True
+        self._task = None
+        if self._closes_after or self._server.is_stopping:
+            self._close(lingers=False)
+        else:
             self._next()
 
     def _next(self) -> None:

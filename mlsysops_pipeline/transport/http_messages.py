@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 from mlsysops_pipeline.transport.refusals import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mlsysops_pipeline.transport.http1 import Head
 
@@ -63,6 +63,16 @@ class HttpRequest:
         """All values of one field (lower-case name), joined by commas; empty if there is none."""
         return self.head.header(name)
 
+    @property
+    def takes_gzip(self) -> bool:
+        """Whether Accept-Encoding allows gzip by name (OH-11)."""
+        for part in self.header("accept-encoding").split(","):
+            coding, _, parameters = part.partition(";")
+            if coding.strip().lower() == "gzip":
+                weight = parameters.replace(" ", "").lower()
+                return weight not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+        return False
+
     def parameters(self) -> dict[str, list[str]]:
         """The query, taken apart."""
         return parse_qs(self.head.query, keep_blank_values=True)
@@ -73,12 +83,19 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An answer. ``headers`` come beside Content-Type, Content-Length and the configured ones."""
+    """An answer. ``headers`` come beside Content-Type, Content-Length and the configured ones.
+
+    A large answer is given as ``pieces`` instead of a ``body``: they are written one after the
+    other as the peer reads, with other work in between, and as they are (``headers`` name their
+    Content-Encoding). ``finished`` is called once, when all is written or nobody reads any more.
+    """
 
     status: int = 200
     body: bytes = b""
     content_type: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    pieces: tuple[bytes, ...] = ()
+    finished: Callable[[], None] | None = None
 
 
 def plain_refusal(_request: HttpRequest | None, error: Exception) -> HttpResponse:

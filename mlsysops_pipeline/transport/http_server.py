@@ -194,7 +194,7 @@ class HttpServer:
         return self.on_error(request, error)
 
     def answer(self, request: HttpRequest | None, response: HttpResponse, *, closes: bool) -> bytes:
-        """The bytes of a response to ``request``."""
+        """The bytes of a response to ``request``, without the pieces that it may consist of."""
         body = response.body
         fields = [("date", self._now())]
         if response.content_type:
@@ -207,7 +207,7 @@ class HttpServer:
             and not self.cors.is_preflight(request.head)
         ):
             fields += self.cors.fields(request.head)
-        if len(body) >= _COMPRESSED_BYTES_MIN and request is not None and _takes_gzip(request):
+        if len(body) >= _COMPRESSED_BYTES_MIN and request is not None and request.takes_gzip:
             body = compress("gzip", body)
             fields += [("content-encoding", "gzip"), ("vary", "Accept-Encoding")]
         if closes:
@@ -215,7 +215,8 @@ class HttpServer:
         elif request is not None and request.head.is_http10:
             fields.append(("connection", "keep-alive"))
         has_body = request is None or request.method != "HEAD"
-        return http1.answer(response.status, fields, body, has_body=has_body)
+        length = sum(map(len, response.pieces)) if response.pieces else len(body)
+        return http1.answer(response.status, fields, body, length=length, has_body=has_body)
 
     def _now(self) -> str:
         """The Date of an answer (RFC 9110, section 6.6.1), made once a second."""
@@ -227,16 +228,6 @@ class HttpServer:
 
     def __repr__(self) -> str:
         return f"<HttpServer port={self.port} connections={len(self._connections)}>"
-
-
-def _takes_gzip(request: HttpRequest) -> bool:
-    """Whether Accept-Encoding allows gzip by name (OH-11)."""
-    for part in request.header("accept-encoding").split(","):
-        coding, _, parameters = part.partition(";")
-        if coding.strip().lower() == "gzip":
-            weight = parameters.replace(" ", "").lower()
-            return weight not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    return False
 
 
 def _cancel(task: asyncio.Task[Any]) -> None:
