@@ -77,7 +77,9 @@ class Strategy(enum.StrEnum):
 
 
 class Kind(enum.Enum):
-    """What an OTLP metric is, as far as its name depends on it."""
+    """What an OTLP metric is."""
+
+    __hash__ = object.__hash__  # members are keys where it counts, and the default is slow
 
     GAUGE = "gauge"
     COUNTER = "counter"
@@ -108,7 +110,7 @@ def metric_name(
     else:
         found = "_".join(_WORD.findall(name))
         if namespace:
-            found = f"{'_'.join(_WORD.findall(namespace))}_{found}"
+            found = "_".join([*_WORD.findall(namespace), found])
         if found[:1] in _DIGITS:
             found = f"_{found}"
     # A name of nothing but underscores says nothing, unless its owner called it so.
@@ -132,8 +134,7 @@ def _suffixed_name(name: str, unit: str, kind: Kind, namespace: str) -> str:
     ):
         if is_wanted:
             tokens = [*(token for token in tokens if token != suffix), suffix]
-    if namespace:
-        tokens.insert(0, namespace)
+    tokens = [*_WORD.findall(namespace), *tokens]
     found = "_".join(tokens)
     return f"_{found}" if found[:1] in _DIGITS else found
 
