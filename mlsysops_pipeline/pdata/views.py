@@ -59,6 +59,9 @@ class Depth(enum.Enum):
     """Only for `counting.count_items`: repeated ancestors are merged. Never serialize it."""
     RESOURCE = "resource"
     """Resource attributes. Closed: ``scope_metrics``, ``scope_logs``, ``scope_spans``."""
+    SCOPE = "scope"
+    """Scopes. Closed: ``metrics``, ``log_records``, ``spans``, and all ``attributes``. Cheaper than
+    `RECORD` only for who recognizes metrics by their bytes."""
     RECORD = "record"
     """Scopes; name, unit and type of metrics. Closed: ``data_points``, ``log_records``, ``spans``,
     and all ``attributes`` and ``metadata``."""
@@ -78,6 +81,7 @@ class Depth(enum.Enum):
 
 _CLOSED: dict[Depth, frozenset[str]] = {
     Depth.RESOURCE: frozenset({"scope_metrics", "scope_logs", "scope_spans", "entity_refs"}),
+    Depth.SCOPE: frozenset({"attributes", "entity_refs", "metrics", "log_records", "spans"}),
     Depth.RECORD: frozenset(
         {"attributes", "entity_refs", "metadata", "data_points", "log_records", "spans"}
     ),

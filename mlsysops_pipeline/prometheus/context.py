@@ -79,12 +79,23 @@ class Scope:
 
 
 class Metric:
-    """A metric: its family, or why its points are dropped. ``reserved``: a label of its buckets."""
+    """A metric: its family, or why its points are dropped. ``reserved``: a label of its buckets.
 
-    __slots__ = ("bounds", "cause", "family", "mark", "otlp_name", "reserved")
+    ``single_mark`` is for what is known by the bytes of a whole metric: see `single`.
+    """
 
-    def __init__(self, mark: bytes, otlp_name: str, family: Family, cause: Cause | None) -> None:
+    __slots__ = ("bounds", "cause", "family", "mark", "otlp_name", "reserved", "single_mark")
+
+    def __init__(
+        self,
+        mark: bytes,
+        single_mark: bytes,
+        otlp_name: str,
+        family: Family,
+        cause: Cause | None,
+    ) -> None:
         self.mark = mark
+        self.single_mark = single_mark
         self.otlp_name = otlp_name
         self.family = family
         self.cause = cause
@@ -203,7 +214,8 @@ class Contexts(Generic[S]):
             unit=names.unit_name(unit, strategy=self._strategy),
             is_delta=temporality == DELTA,
         )
-        found = Metric(self._mark(), name, family, self._cause(family, temporality))
+        cause = self._cause(family, temporality)
+        found = Metric(self._mark(), self._mark(), name, family, cause)
         size = len(key[0]) + len(key[1]) + len(key[2])
         self._metrics.put(key, found, 3 * size + _OVERHEAD_BYTES)
         return found

@@ -12,9 +12,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from google.protobuf.message import DecodeError
+
 from mlsysops_pipeline.errors import MalformedError
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_pipeline.pdata.views import Depth, parse
+from mlsysops_pipeline.pdata.views import Depth, parse, view
 from mlsysops_pipeline.pdata.wire import length_prefix
 from mlsysops_pipeline.prometheus.context import CUMULATIVE, Contexts
 from mlsysops_pipeline.prometheus.labels import make_labels, read_attributes
@@ -40,6 +42,7 @@ from mlsysops_pipeline.prometheus.reading import (
     summary,
 )
 from mlsysops_pipeline.prometheus.recent import Recent
+from mlsysops_pipeline.prometheus.single import Singles, find_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -56,12 +59,15 @@ if TYPE_CHECKING:
     )
 
 _START_TAG, _TIME_TAG, _INT_TAG = 0x11, 0x19, 0x31
+_FIRST_TAGS = frozenset({bytes((_START_TAG,)), bytes((_TIME_TAG,))})
 _VALUE_TAGS = frozenset({0x21, _INT_TAG})
 """What stands before the fields of a ``NumberDataPoint`` that have eight bytes."""
 _ATTRIBUTES = 7
 """The number of its field for attributes."""
-_unpack_started = struct.Struct("<BQBQBd").unpack_from
-_unpack_unstarted = struct.Struct("<BQBd").unpack_from
+_STARTED_BYTES, _UNSTARTED_BYTES = 26, 17
+"""What follows the first tag: start, time and value, or time and value."""
+_unpack_started = struct.Struct("<QBQBd").unpack_from
+_unpack_unstarted = struct.Struct("<QBd").unpack_from
 _unpack_int = struct.Struct("<q").unpack_from
 _NUMBERS = frozenset({Kind.GAUGE, Kind.COUNTER, Kind.UP_DOWN_COUNTER})
 _SERIES_OVERHEAD_BYTES = 250
@@ -136,9 +142,11 @@ class Translator(Generic[S]):
             has_scope_labels=options.has_scope_labels,
             takes_deltas=options.takes_deltas,
             resource_labels=options.resource_labels,
-            bytes_max=options.cache_bytes_max // 4,
+            bytes_max=options.cache_bytes_max // 8,
         )
+        self._singles = Singles(options.cache_bytes_max // 8)
         self._series: Recent[bytes, S] = Recent(options.cache_bytes_max * 3 // 4)
+        self._open_metric = view(Signal.METRICS, Depth.RECORD, "Metric").FromString
 
     def translate(self, wire: bytes) -> Iterator[Batch[S]]:
         """The points of one request, in its order, in batches of at most 1,000 points.
@@ -149,7 +157,7 @@ class Translator(Generic[S]):
         Raises `MalformedError` at once if the bytes are no request. A malformed point costs only
         itself. Other requests may be translated between two batches.
         """
-        return self._batches(parse(Signal.METRICS, Depth.RECORD, wire))
+        return self._batches(parse(Signal.METRICS, Depth.SCOPE, wire))
 
     def _batches(self, request: Any) -> Iterator[Batch[S]]:
         targets: dict[tuple[str, str], tuple[Resource[S], int]] = {}
@@ -166,17 +174,71 @@ class Translator(Generic[S]):
                 except MalformedError:
                     self._drop_scopes([scoped])
                     continue
-                for metric in scoped.metrics:
-                    found, wires = self._open(metric)
-                    for chunk in self._chunks(found, wires):
-                        batch, time = self._batch(found, scope, chunk)
-                        newest = max(newest, time)
-                        if batch.points:
-                            yield batch
+                for wire in scoped.metrics:
+                    single = self._single(wire, scope)
+                    for batch, time in (single,) if single else self._general(wire, scope):
+                        if time > newest:  # noqa: PLR1730  at a third of a call's cost
+                            newest = time
+                        yield batch
             if newest and resource.target:
                 targets[resource.identity] = (resource, newest)
         if targets and self._options.has_target_info:
             yield Numbers(TARGET_INFO, [self._target(*target) for target in targets.values()])
+
+    def _single(self, wire: bytes, scope: Scope) -> tuple[Batch[S], int] | None:
+        """The batch of a metric of one plain point that is known by its bytes: see `single`."""
+        try:
+            at = self._singles.hint(wire[: wire[1] + 2])
+            if at is None:
+                return None
+            at += 2 + (wire[at + 1] >> 7)  # behind the length of the data, of one or two bytes
+            at += 3 + (wire[at + 1] >> 7)  # behind that of the point, and its first tag
+            metric = self._singles.metric(wire[:at])
+            if metric is None:
+                return None
+            if wire[at - 1] == _START_TAG:
+                start, tag, time, value_tag, value = _unpack_started(wire, at)
+                at += _STARTED_BYTES
+            else:
+                start, tag = 0, _TIME_TAG
+                time, value_tag, value = _unpack_unstarted(wire, at)
+                at += _UNSTARTED_BYTES
+        except (IndexError, struct.error):
+            return None
+        if tag != _TIME_TAG or value_tag not in _VALUE_TAGS:
+            return None
+        series = self._series.get(scope.mark + metric.single_mark + wire[at:])
+        if series is None:
+            return None
+        if value_tag == _INT_TAG:
+            value = float(_unpack_int(wire, at - 8)[0])
+        elif value != value:  # noqa: PLR0124  NaN, at a third of a call's cost
+            value = NAN
+        return Numbers(metric.family, [(series, time, start, value, ())]), time
+
+    def _general(self, wire: bytes, scope: Scope) -> Iterable[tuple[Batch[S], int]]:
+        """The batches of any metric, none of them empty."""
+        try:
+            opened = self._open_metric(wire)
+        except DecodeError:
+            self._report(Cause.MALFORMED, 0, "")
+            return
+        metric, wires = self._open(opened)
+        if metric.cause is not None:
+            if wires:
+                self._report(metric.cause, len(wires), metric.otlp_name)
+            return
+        count = len(wires)
+        if count == 1 and metric.family.kind in _NUMBERS:
+            single = self._learn_single(wire, wires[0], metric, scope)
+            if single is not None:
+                yield single
+                return
+        for at in range(0, count, BATCH_POINTS_MAX):
+            chunk = wires if count <= BATCH_POINTS_MAX else wires[at : at + BATCH_POINTS_MAX]
+            found = self._batch(metric, scope, chunk)
+            if found[0].points:
+                yield found
 
     def _open(self, metric: Any) -> tuple[Metric, Any]:
         """What a metric is, and its serialized points."""
@@ -200,24 +262,17 @@ class Translator(Generic[S]):
             return self._contexts.metric(metric, Kind.GAUGE, CUMULATIVE), ()
         return self._contexts.metric(metric, kind, temporality), data.data_points
 
-    def _chunks(self, metric: Metric, wires: Any) -> Iterable[Any]:
-        """The points of a metric in batches, unless they are dropped."""
-        if metric.cause is not None:
-            if wires:
-                self._report(metric.cause, len(wires), metric.otlp_name)
-            return ()
-        count = len(wires)
-        if count <= BATCH_POINTS_MAX:
-            return (wires,)
-        return (wires[at : at + BATCH_POINTS_MAX] for at in range(0, count, BATCH_POINTS_MAX))
-
     def _drop_scopes(self, groups: Iterable[Any]) -> None:
         """Report every point of ``ScopeMetrics`` whose resource or scope cannot be read."""
         for group in groups:
-            for metric in group.metrics:
-                found, wires = self._open(metric)
-                if wires:
-                    self._report(Cause.MALFORMED, len(wires), found.otlp_name)
+            for wire in group.metrics:
+                try:
+                    metric, points = self._open(self._open_metric(wire))
+                except DecodeError:
+                    self._report(Cause.MALFORMED, 0, "")
+                else:
+                    if points:
+                        self._report(Cause.MALFORMED, len(points), metric.otlp_name)
 
     def _batch(self, metric: Metric, scope: Scope, wires: Any) -> tuple[Batch[S], int]:
         """The points of a chunk, and the newest time among them."""
@@ -249,12 +304,12 @@ class Translator(Generic[S]):
         for wire in wires:
             try:
                 if wire[0] == _START_TAG:
-                    _, start, tag, time, value_tag, value = _unpack_started(wire)
-                    rest = wire[27:]
+                    start, tag, time, value_tag, value = _unpack_started(wire, 1)
+                    rest = wire[1 + _STARTED_BYTES :]
                 else:
-                    tag, time, value_tag, value = _unpack_unstarted(wire)
-                    start = 0
-                    rest = wire[18:]
+                    start, tag = 0, wire[0]
+                    time, value_tag, value = _unpack_unstarted(wire, 1)
+                    rest = wire[1 + _UNSTARTED_BYTES :]
                 if tag == _TIME_TAG and value_tag in _VALUE_TAGS:
                     if value_tag == _INT_TAG:
                         value = float(_unpack_int(wire, len(wire) - len(rest) - 8)[0])
@@ -262,7 +317,7 @@ class Translator(Generic[S]):
                         value = NAN
                     series = known(prefix + rest)
                     if series is None:
-                        series = self._learn(rest, metric, scope)
+                        series = self._learn(prefix + rest, rest, metric, scope)
                     if series is not None:
                         points.append((series, time, start, value, ()))
                         if time > newest:  # noqa: PLR1730  at a third of a call's cost
@@ -284,13 +339,36 @@ class Translator(Generic[S]):
             self._report(Cause.MALFORMED, malformed, metric.otlp_name)
         return Numbers(metric.family, points), newest
 
-    def _learn(self, rest: bytes, metric: Metric, scope: Scope) -> S | None:
+    def _learn(self, key: bytes, rest: bytes, metric: Metric, scope: Scope) -> S | None:
         """The series of a point, given what follows its value; ``None`` if there is more to it."""
         point = open_point("NumberDataPoint", rest)
         fields = point.ListFields()
         if len(fields) > 1 or (fields and fields[0][0].name != "attributes"):
             return None
-        return self._make(scope.mark + metric.mark + rest, point.attributes, metric, scope)
+        return self._make(key, point.attributes, metric, scope)
+
+    def _learn_single(
+        self, wire: bytes, point: bytes, metric: Metric, scope: Scope
+    ) -> tuple[Batch[S], int] | None:
+        """The batch of a metric of one point, if `_single` can find it the next time."""
+        window = find_window(wire)
+        if window is None or point[:1] not in _FIRST_TAGS:
+            return None
+        data_tag, begin = window
+        is_started = point[0] == _START_TAG
+        end = 1 + (_STARTED_BYTES if is_started else _UNSTARTED_BYTES)
+        key = scope.mark + metric.single_mark + wire[begin + end :]
+        if self._series.get(key) is None:
+            tags = point[9:end:9] if is_started else bytes((_TIME_TAG, *point[9:end:9]))
+            if len(point) < end or tags[0] != _TIME_TAG or tags[1] not in _VALUE_TAGS:
+                return None
+            try:
+                if self._learn(key, point[end:], metric, scope) is None:
+                    return None
+            except MalformedError:
+                return None  # and is reported by who opens it
+        self._singles.put(wire, data_tag, begin, metric)
+        return self._single(wire, scope)
 
     def _number(self, wire: bytes, metric: Metric, scope: Scope) -> NumberPoint[S]:
         point = open_point("NumberDataPoint", wire)
@@ -374,7 +452,7 @@ class Translator(Generic[S]):
     @property
     def bytes(self) -> int:
         """The memory of what is remembered, about."""
-        return self._series.bytes + self._contexts.bytes
+        return self._series.bytes + self._contexts.bytes + self._singles.bytes
 
 
 def _framed(attribute: bytes) -> bytes:
