@@ -52,6 +52,8 @@ def _sections(outline: Outline) -> Iterator[Problem]:
     if not outline.has_pipelines_key:
         node, steps = root.find(("service", "pipelines"))
         path = ("service", "pipelines")[:steps]
+        if node.at.order < root.position.order:
+            node, path = root, ()  # `service` stands in our defaults, which nobody can look at
         yield error(node.at, path, "service must have at least one pipeline")
 
 
@@ -169,7 +171,7 @@ def _unused(outline: Outline) -> Iterator[Problem]:
     for kind, components in outline.components.items():
         where = "listed in service.extensions" if kind is Kind.EXTENSION else "in any pipeline"
         for id_, component in components.items():
-            if (kind, id_) in used:
+            if (kind, id_) in used or component.factory is None:
                 continue
             message = f"is defined but not used: it is not {where}"
             at = component.node.at

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.config.nodes import Node, nested
-from mlsysops_pipeline.config.problems import Problem, Severity, error
+from mlsysops_pipeline.config.problems import Position, Problem, Severity, error
 from mlsysops_pipeline.config.reading import Reader, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlsysops_pipeline.config.problems import Path as KeyPath
-    from mlsysops_pipeline.config.problems import Position
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
@@ -48,6 +47,11 @@ class Expander:
         self._references = 0
         self._inside = 0
         self.problems: list[Problem] = []
+        self._failed: set[KeyPath] = set()
+
+    def failed_at(self, path: KeyPath) -> bool:
+        """Whether what stands at this path is not what was meant, because a reference failed."""
+        return any(path[:length] in self._failed for length in range(1, len(path) + 1))
 
     def expand(self, node: Node, path: KeyPath = ()) -> Node:
         """The tree with every reference replaced and `$$` unescaped. Keys are never expanded."""
@@ -104,6 +108,7 @@ class Expander:
 
     def _complain(self, position: Position, path: KeyPath, message: str) -> None:
         self.problems.append(error(position, path, message))
+        self._failed.add(path)
 
     def _retrieve(self, uri: str, position: Position, path: KeyPath) -> Node:
         if "$" in uri:
@@ -148,7 +153,15 @@ class Expander:
             self._complain(position, path, f"unable to read the file {name}: {reason}")
             return Node("", position, "")
         # A file of one word ends in a newline that nobody means.
-        return _parsed(content.removesuffix("\n").removesuffix("\r"), name, position)
+        text = content.removesuffix("\n").removesuffix("\r")
+        start = Position(name, 1, 1, position.order)
+        reader = Reader(name, position.order)
+        node = reader.read(text)
+        if node is None or reader.problems or isinstance(node.value, str):
+            return Node(text, start, text)
+        if not node.is_tree:
+            node.text = text
+        return node
 
 
 def _parsed(text: str, source: str, position: Position) -> Node:

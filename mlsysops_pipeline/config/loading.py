@@ -50,7 +50,8 @@ def load_configuration(
     decoder = Decoder()
     outline = read_outline(root, registry, decoder)
     found, loops = check(outline)
-    problems = [*merger.problems, *expander.problems, *decoder.problems, *found]
+    follows = [p for p in (*decoder.problems, *found) if not expander.failed_at(p.path)]
+    problems = [*merger.problems, *expander.problems, *follows]
     problems = in_file_order(_without_repetition(problems))
     if has_errors(problems):
         return None, problems

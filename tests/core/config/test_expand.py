@@ -130,6 +130,45 @@ def test_a_file_is_included_with_its_type(tmp_path: Path) -> None:
     assert "unable to read the file" in problems[0]
 
 
+def test_what_is_wrong_in_an_included_file_is_shown_in_that_file(
+    load: Load, good: str, tmp_path: Path
+) -> None:
+    (tmp_path / "grpc").write_text("# the server\nendpoint: 1.2.3.4\nmax: ${env:NO}\nidle: 5x\n")
+    loaded = load(good.replace("grpc: ", f"grpc: '${{file:{tmp_path}/grpc}}'"))
+    assert [
+        (
+            'grpc:2:11: receivers.otlp.protocols.grpc.endpoint: "1.2.3.4": the port is missing; '
+            "write HOST:PORT"
+        ),
+        'grpc:3:1: receivers.otlp.protocols.grpc.max: unknown key (did you mean "max_mib"?)',
+        "grpc:3:6: warning: receivers.otlp.protocols.grpc.max: environment variable NO is not set",
+        (
+            'grpc:4:7: receivers.otlp.protocols.grpc.idle: "5x" is no duration; a duration is a number '
+            "with a unit, such as 5s, 200ms or 1h30m"
+        ),
+    ] == loaded.lines
+
+
+def test_a_word_from_an_included_file_is_shown_in_that_file(
+    load: Load, good: str, tmp_path: Path
+) -> None:
+    (tmp_path / "idle").write_text("5x\n")
+    loaded = load(good.replace("grpc: ", f"grpc: {{idle: '${{file:{tmp_path}/idle}}'}}"))
+    assert [line.partition(" ")[0] for line in loaded.errors] == ["idle:1:1:"]
+
+
+@pytest.mark.parametrize(
+    "reference", ["${file:/no}", "${vault:x}", "${env:1x}", "${env:SELF}", "x ${env:MAP}"]
+)
+@pytest.mark.parametrize("place", ["grpc: {idle: 'X'}", "grpc: {endpoint: 'X'}", "grpc: 'X'"])
+def test_a_reference_that_fails_is_one_problem_and_not_two(
+    load: Load, good: str, reference: str, place: str
+) -> None:
+    text = good.replace("grpc: ", place.replace("X", reference))
+    (line,) = load(text, env={"SELF": "${env:SELF}", "MAP": "{a: b}"}).lines
+    assert line.startswith("F:2:")
+
+
 @pytest.mark.parametrize(("name", "state"), [("ABSENT", "not set"), ("EMPTY", "empty")])
 def test_an_empty_variable_is_null_and_a_warning(name: str, state: str) -> None:
     value, problems = expanded(f"${{env:{name}:-def}}" if name == "EMPTY" else f"${{env:{name}}}")

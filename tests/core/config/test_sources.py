@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlsysops_pipeline.config import DictSource, SetSource, load_configuration
+from mlsysops_pipeline.config import DictSource, SetSource, Severity, load_configuration
 from mlsysops_pipeline.config.nodes import from_plain, merged
 from mlsysops_pipeline.config.sources import Merger
 
@@ -208,3 +208,15 @@ def test_merging_changes_neither_side(a: Any, b: Any) -> None:
     one, two = from_plain(a), from_plain(b)
     merged(one, two)
     assert (a, b) == (one.plain(), two.plain())
+
+
+def test_what_only_defaults_say_is_not_where_a_problem_is_shown(
+    tmp_path: Path, registry: Registry
+) -> None:
+    text = "receivers: {otlp: {protocols: {grpc: }}}\nexporters: {debug: }\n"
+    defaults = DictSource("default", {"service": {"telemetry": {}}}, yields=True)
+    path = tmp_path / "F"
+    path.write_text(text)
+    _, problems = load_configuration([defaults, path], registry, {})
+    errors = [p.line() for p in problems if p.severity is Severity.ERROR]
+    assert [f"{path}:1:1: service must have at least one pipeline"] == errors
