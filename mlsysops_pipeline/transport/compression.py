@@ -107,6 +107,23 @@ def compress(encoding: str, data: bytes, level: int | None = None) -> bytes:
     return encode(data, level)
 
 
+class Gzip:
+    """Compresses what comes in pieces, as `compress` does what comes at once."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self) -> None:
+        self._stream = _zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WBITS)
+
+    def compress(self, data: bytes) -> bytes:
+        """The next of what was compressed; often nothing, until there is enough."""
+        return bytes(self._stream.compress(data))
+
+    def flush(self) -> bytes:
+        """The rest, after the last piece."""
+        return bytes(self._stream.flush())
+
+
 def _too_large(bytes_max: int) -> TooLargeError:
     return TooLargeError(f"request body is above {bytes_max} bytes when decompressed")
 

@@ -36,6 +36,7 @@ SMALLEST: dict[tuple[Kind, str], Any] = {
     (Kind.EXPORTER, "file"): {"path": "{folder}/out.json"},
     (Kind.EXPORTER, "otlp_grpc"): {"endpoint": "127.0.0.1:1", "tls": {"insecure": True}},
     (Kind.EXPORTER, "otlp_http"): {"endpoint": "http://127.0.0.1:1"},
+    (Kind.EXPORTER, "prometheus"): {"endpoint": "127.0.0.1:0"},
     (Kind.EXTENSION, "basicauth"): {"htpasswd": {"inline": "user:password"}},
     (Kind.EXTENSION, "bearertokenauth"): {"token": "secret"},
     (Kind.EXTENSION, "headers_setter"): {"headers": [{"key": "a", "value": "b"}]},
