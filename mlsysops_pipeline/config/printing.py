@@ -18,7 +18,7 @@ from mlsysops_pipeline.config.convert import is_duration
 from mlsysops_pipeline.config.decode import Field, fields_of
 from mlsysops_pipeline.config.nodes import Node
 from mlsysops_pipeline.config.schema import HeaderPairs
-from mlsysops_pipeline.config.values import REDACTED, Opaque, format_duration
+from mlsysops_pipeline.config.values import REDACTED, Opaque, format_duration, without_password
 from mlsysops_pipeline.ids import ComponentID, PipelineID
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class Printer:
             return self._secret(value)
         if isinstance(value, enum.Enum):
             return value.value
-        return value if value is None or isinstance(value, str | int | float) else str(value)
+        if value is None or isinstance(value, int | float):
+            return value
+        return without_password(str(value)) if self.redact else str(value)
 
     def _secret(self, value: Opaque) -> str:
         return value.reveal() if not self.redact or not value else REDACTED

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from mlsysops_pipeline.config.values import without_password
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -84,7 +86,8 @@ class Problem:
     def _text(self, label: str) -> str:
         path = f"{path_text(self.path)}: " if self.path else ""
         hint = f" ({self.suggestion})" if self.suggestion else ""
-        return f"{self.position}: {label}{path}{self.message}{hint}".translate(_ESCAPES)
+        message = without_password(self.message)
+        return f"{self.position}: {label}{path}{message}{hint}".translate(_ESCAPES)
 
     def concerns_unused_in(self, folder: str) -> bool:
         """Whether it only says that something defined by a file in ``folder`` is not used."""

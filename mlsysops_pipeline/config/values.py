@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 REDACTED = "[REDACTED]"
+_USER_INFO = re.compile(r"""((?://|["'])[^\s"'/:@]*):[^\s"'/]+@""")
+"""Name and password in front of a host, in a URL or a quoted address."""
 
 _UNIT_NS = {
     "ns": 1,
@@ -220,5 +222,11 @@ def _port(text: str, whole: str) -> int:
     return int(text)
 
 
+def without_password(text: str) -> str:
+    """The text with the passwords masked that stand in its URLs (``http://user:secret@host``)."""
+    return _USER_INFO.sub(rf"\1:{REDACTED}@", text) if "@" in text else text
+
+
 def _quoted(text: str, limit: int = 60) -> str:
+    text = without_password(f'"{text}"')[1:-1]
     return f'"{text if len(text) <= limit else text[:limit] + "..."}"'

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlsysops_pipeline.config.values import without_password
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -23,6 +25,7 @@ def shown(node: Node) -> str:
     if isinstance(value, list):
         return "a list"
     text = str(value) if isinstance(value, str) else (node.text or str(value))
+    text = without_password(text)
     if len(text) > _SHOWN_MAX:
         text = text[:_SHOWN_MAX] + "..."
     if isinstance(value, str):

@@ -209,6 +209,27 @@ def test_print_config_shows_what_flags_became_and_masks_secrets(
     assert "--set" in printed
 
 
+def test_a_password_in_a_url_is_neither_printed_nor_complained_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "urls.yaml"
+    text = PLAIN.format(port=1).replace("nop", "otlp_http")
+    url = "http://me:hunter2@gateway:4318"
+    path.write_text(text.replace("otlp_http:", f"otlp_http: {{endpoint: '{url}'}}"))
+    assert cli.main(["print-config", "--config", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "http://me:[REDACTED]@gateway:4318" in printed
+    assert "hunter2" not in printed
+    assert cli.main(["print-config", "--config", str(path), "--mask", "unredacted"]) == 0
+    assert url in capsys.readouterr().out
+    for wrong in (url + "x", "ftp" + url, url.replace("me", "m" * 60), url[7:]):
+        for exporter in ("otlp_http", "otlp_grpc"):
+            rewritten = text.replace("otlp_http:", f"{exporter}: {{endpoint: '{wrong}x'}}")
+            path.write_text(rewritten.replace("[otlp_http]", f"[{exporter}]"))
+            assert cli.main(["validate", "--config", str(path)]) == 1
+            assert "hunter2" not in capsys.readouterr().err
+
+
 def test_print_config_can_be_json_and_unmasked(
     plain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from mlsysops_pipeline.config.schema import (
     parse_duration,
     split_host_port,
 )
+from mlsysops_pipeline.config.values import without_password
 
 
 @pytest.mark.parametrize(
@@ -128,3 +129,18 @@ def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
         host, port = split_host_port(text)
         assert 0 <= port <= 65535
         assert not host.startswith("[")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:secret@host:1/x", "http://me:[REDACTED]@host:1/x"),
+        ("https://:se@cret@host, ftp://a:b@c", "https://:[REDACTED]@host, ftp://a:[REDACTED]@c"),
+        ('"me:secret@host": no', '"me:[REDACTED]@host": no'),
+        ("http://me@host", "http://me@host"),
+        ("http://host:1/a:b@c", "http://host:1/a:b@c"),
+        ("mail me: now @ home", "mail me: now @ home"),
+    ],
+)
+def test_a_password_in_a_url_is_masked(text: str, shown: str) -> None:
+    assert shown == without_password(text)
