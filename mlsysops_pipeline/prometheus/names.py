@@ -119,15 +119,8 @@ def metric_name(
 
 def _suffixed_name(name: str, unit: str, kind: Kind, namespace: str) -> str:
     tokens = _TOKEN.findall(name)
-    main, per = (_clean_unit(part) for part in _split_unit(unit))
-    if main in tokens:
-        main = ""
-    per = "" if per == "per_" else per.removesuffix("_")
-    if per in tokens:
-        per = ""
-    if per:
-        main = main.removesuffix("_")
-    tokens += [part for part in (main, per) if part]
+    parts = [_clean_unit(part).removesuffix("_") for part in _split_unit(unit)]
+    tokens += [part for part in parts if part not in {"", "per", *tokens}]
     for is_wanted, suffix in (
         (kind is Kind.COUNTER, "total"),
         (kind is Kind.GAUGE and unit == "1", "ratio"),
@@ -173,7 +166,7 @@ def unit_name(unit: str, *, strategy: Strategy = Strategy.UNDERSCORES_WITH_SUFFI
     main, per = _split_unit(unit)
     if strategy.escapes:
         main, per = _clean_unit(main), _clean_unit(per)
-    found = "_".join(part for part in (main, per) if part)
+    found = "_".join(part for part in (main, per) if part not in {"", "per_"})
     return found.removeprefix("_").removesuffix("_")
 
 
