@@ -154,8 +154,9 @@ class HttpConnection(asyncio.Protocol):
         """More of a body is to come, not slower than agreed."""
         if not self._body_since_s:
             self._body_since_s = self._clock.monotonic()
-        size = body.length if body.length >= 0 else body.received
-        limit_s = self._server.config.read_timeout or BODY_TIMEOUT_S + size / BODY_BYTES_PER_S
+        # What has come counts, not what was announced: that holds memory others are refused for.
+        came_s = body.received / BODY_BYTES_PER_S
+        limit_s = self._server.config.read_timeout or BODY_TIMEOUT_S + came_s
         self._set_due(self._body_since_s + limit_s)
 
     def _wait(self, rest: bytes) -> None:
@@ -396,7 +397,7 @@ class HttpConnection(asyncio.Protocol):
         if self._is_answered or self._transport is None:
             self._close(lingers=False)
             return
-        response = self._server.refuse(self._request, error)
+        response = self._server.on_error(self._request, error)  # it is in the log already
         self._release()
         self._transport.write(self._server.answer(self._request, response, closes=True))
         self._close(lingers=True)

@@ -12,13 +12,13 @@ away. Body bytes are charged to the memory account from the head until the answe
 from __future__ import annotations
 
 import asyncio
-import math
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
-from mlsysops_pipeline.errors import CollectorError
+from mlsysops_pipeline.errors import CollectorError, PeerError
 from mlsysops_pipeline.transport import http1, listen
 from mlsysops_pipeline.transport.auth import server_authenticator
+from mlsysops_pipeline.transport.complaints import Complaints
 from mlsysops_pipeline.transport.compression import compress
 from mlsysops_pipeline.transport.cors import Cors
 from mlsysops_pipeline.transport.http_connection import HttpConnection
@@ -41,8 +41,7 @@ CONNECTIONS_MAX: Final = 4_096
 _HANDSHAKE_TIMEOUT_S: Final = 10.0
 _LINGER_S: Final = 1.0
 _COMPRESSED_BYTES_MIN: Final = 1_024
-_COMPLAINT_INTERVAL_S: Final = 60.0
-_COMPLAINTS_MAX: Final = 100
+_PATH_SHOWN_MAX: Final = 200
 
 
 class HttpServer:
@@ -86,7 +85,7 @@ class HttpServer:
         self._servers: list[asyncio.Server] = []
         self._connections: set[HttpConnection] = set()
         self._lingering: set[asyncio.Task[None]] = set()
-        self._complaints: dict[str, float] = {}
+        self._complaints = Complaints(settings.logger, settings.clock)
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self._date = ""
@@ -177,20 +176,18 @@ class HttpServer:
         task.add_done_callback(self._lingering.discard)
 
     def complain(self, cause: str, message: str) -> None:
-        """Log what a peer did wrong, each cause once a minute at most."""
-        now_s = self.clock.monotonic()
-        if self._complaints.get(cause, -math.inf) + _COMPLAINT_INTERVAL_S > now_s:
-            return
-        if len(self._complaints) >= _COMPLAINTS_MAX:
-            self._complaints.clear()
-        self._complaints[cause] = now_s
-        self._logger.warning("HTTP connection ended: %s", message)
+        """Log why a connection was ended, each cause once a minute at most."""
+        self._complaints.say(cause, f"HTTP connection ended: {message}")
 
     def refuse(self, request: HttpRequest | None, error: Exception) -> HttpResponse:
-        """The answer to ``error``, which is logged if it is a failure of ours."""
+        """The answer to ``error``; logged, if it is a failure of ours or the peer's fault."""
+        where = request.path[:_PATH_SHOWN_MAX] if request is not None else "a request"
         if not isinstance(error, CollectorError):
-            where = request.path if request is not None else "a request"
             self._logger.error("%s failed: %r", where, error, exc_info=error)
+        elif isinstance(error, PeerError) and request is not None:
+            cause = (type(error), error.code, error.http_status)
+            who = request.peer or "a client"
+            self._complaints.say(cause, f"refused {who} at {where!r}: {error.message}")
         return self.on_error(request, error)
 
     def answer(self, request: HttpRequest | None, response: HttpResponse, *, closes: bool) -> bytes:

@@ -219,7 +219,8 @@ class HttpServerConfig(ComponentConfig):
     )
     """Content-Encodings that requests may have; an empty word stands for none."""
     read_timeout: Duration = 0.0
-    """Seconds for a whole request; zero means 30 for the body, and more the larger it is."""
+    """Seconds for a whole request; zero means 30 for the body, and longer while it comes at
+    16 KiB/s."""
     read_header_timeout: Duration = 60.0
     """Seconds for the head of a request; zero means 60."""
     write_timeout: Duration = 30.0

@@ -279,6 +279,31 @@ async def test_64_mib_of_empty_metrics(serve: Serve, sender: Sender) -> None:
     assert [] == running.sinks[Signal.METRICS].payloads
 
 
+async def test_the_operator_sees_one_line_for_each_kind_of_bad_request(
+    serve: Serve, client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = await serve()
+    for _ in range(3):
+        for path, media_type, data in (
+            ("/v1/metrics", PROTOBUF, b"\xff"),
+            ("/v1/logs", JSON, b"["),
+            ("/v1/metrics", "text/plain", b"x"),
+            ("/v2/metrics", PROTOBUF, b""),
+        ):
+            headers = {"Content-Type": media_type}
+            async with client.post(running.url(path), data=data, headers=headers) as response:
+                assert response.status in {400, 404, 415}
+        async with grpc.aio.insecure_channel(running.grpc) as channel:
+            for method, data in ((METRICS, b"\xff"), ("/no/such", b""), (METRICS, bytes(65 << 20))):
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await channel.unary_unary(method)(data)
+    lines = [message for message in caplog.messages if message.startswith("refused 127.0.0.1 at ")]
+    assert 6 == len(lines), lines
+    assert lines == caplog.messages
+    for place in ("'/v1/metrics'", "'/v2/metrics'", f"'{METRICS}'", "'/no/such'"):
+        assert any(place in line for line in lines)
+
+
 async def test_a_client_that_stops_in_mid_request(serve: Serve) -> None:
     running = await serve()
     http = (

@@ -16,7 +16,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from mlsysops_pipeline.errors import Code, CollectorError
+from mlsysops_pipeline.errors import Code, CollectorError, PeerError
 from mlsysops_pipeline.transport.http2 import limits
 from mlsysops_pipeline.transport.http2.connection import Connection
 from mlsysops_pipeline.transport.http2.events import (
@@ -125,6 +125,7 @@ class Call:
         "authentication",
         "block",
         "body_due_s",
+        "body_since_s",
         "buffer",
         "charged_bytes",
         "deadline_s",
@@ -150,6 +151,7 @@ class Call:
         self.is_started = False
         self.is_over = False
         self.deadline_s = math.inf
+        self.body_since_s = 0.0
         self.body_due_s = math.inf
         self.charged_bytes = 0
         self.buffer: MessageBuffer | None = None
@@ -171,7 +173,8 @@ class GrpcConnection:
     """The server side of one connection.
 
     ``calls``: those that are not over. ``wake_s``: when `on_time` should be called at the latest;
-    0 means that `due_s` has to be asked.
+    0 means that `due_s` has to be asked. ``refusal``: path and answer of the last call that was
+    refused for what it is, until whoever logs it sets it to ``None``.
     """
 
     def __init__(self, service: Service, now_s: float, *, age_factor: float = 1.0) -> None:
@@ -183,6 +186,7 @@ class GrpcConnection:
         self.calls: dict[int, Call] = {}
         self.wake_s = 0.0
         self.end_message = ""
+        self.refusal: tuple[str, GrpcStatus] | None = None
         self._work: Work = []
         self._now_s = now_s
         self._incomplete: list[Call] = []
@@ -223,14 +227,14 @@ class GrpcConnection:
         route = self.service.route(event)
         method = route.method
         if event.is_too_large or method is None:
-            self._refuse_request(stream, TOO_LARGE if event.is_too_large else route.refusal)
+            self._refuse_request(event, TOO_LARGE if event.is_too_large else route.refusal)
             return
         call = Call(stream, event.block, method, route.encoding)
         if event.block.volatile:
             try:
                 timeout_s = read_timeout(event.block.volatile)
             except ValueError as error:
-                self._refuse_request(stream, GrpcStatus(Code.INTERNAL, str(error)))
+                self._refuse_request(event, GrpcStatus(Code.INTERNAL, str(error)))
                 return
             if timeout_s is not None:
                 call.deadline_s = self._now_s + timeout_s
@@ -238,20 +242,31 @@ class GrpcConnection:
         stream.owner = call
         self.calls[stream.id] = call
         if event.ended:
-            self.fail(call, GrpcStatus(Code.INTERNAL, "the request has no message"))
+            self._reject(call, GrpcStatus(Code.INTERNAL, "the request has no message"))
             return
+        call.body_since_s = self._now_s
         call.body_due_s = self._now_s + limits.BODY_TIMEOUT_S
         self._wake(call.body_due_s)
         if self.service.wants_heads:
             self._work.append((Action.OPEN, call))
 
-    def _refuse_request(self, stream: Stream, refusal: GrpcStatus | HttpAnswer | None) -> None:
-        connection = self.connection
+    def _refuse_request(
+        self, event: RequestReceived, refusal: GrpcStatus | HttpAnswer | None
+    ) -> None:
+        connection, stream = self.connection, event.stream
         if isinstance(refusal, HttpAnswer):
             connection.send(stream, refusal.head())
             connection.send(stream, None, refusal.body, ended=True)
+            refusal = GrpcStatus(Code.UNIMPLEMENTED, refusal.text)
         elif refusal is not None:
             connection.send(stream, refusal.trailers_only(), ended=True)
+        if refusal is not None:
+            self.refusal = (event.head.path.decode("latin-1"), refusal)
+
+    def _reject(self, call: Call, status: GrpcStatus) -> None:
+        """Answer a call that is at fault itself."""
+        self.refusal = (call.path, status)
+        self.fail(call, status)
 
     def _take_data(self, event: DataReceived) -> None:
         call: Call | None = event.stream.owner
@@ -274,7 +289,7 @@ class GrpcConnection:
                 return
             self.connection.expect(event.stream, buffer.size - buffer.received)
         if buffer.size >= 0 and buffer.received > buffer.size:
-            self.fail(call, GrpcStatus(Code.INTERNAL, "more than one message in a unary call"))
+            self._reject(call, GrpcStatus(Code.INTERNAL, "more than one message in a unary call"))
         elif event.ended:
             self._complete(call, buffer)
         else:
@@ -284,17 +299,17 @@ class GrpcConnection:
         """Decide about a message whose prefix is here; a refused call has been answered."""
         if flag:
             if flag != 1:
-                self.fail(call, GrpcStatus(Code.INTERNAL, f"message flag {flag} is unknown"))
+                self._reject(call, GrpcStatus(Code.INTERNAL, f"message flag {flag} is unknown"))
                 return False
             if call.encoding == "identity":
-                self.fail(
+                self._reject(
                     call, GrpcStatus(Code.INTERNAL, "compressed message without grpc-encoding")
                 )
                 return False
             call.is_compressed = True
         if size > self.service.message_bytes_max:
             # OTLP: not retryable, therefore without RetryInfo (OG-2).
-            self.fail(
+            self._reject(
                 call,
                 GrpcStatus(
                     Code.RESOURCE_EXHAUSTED,
@@ -306,16 +321,18 @@ class GrpcConnection:
             try:
                 call.method.admit(size)
             except CollectorError as error:
-                self.fail(call, self.service.status_of(error))
+                refuse = self._reject if isinstance(error, PeerError) else self.fail
+                refuse(call, self.service.status_of(error))
                 return False
         call.charged_bytes = size
         self.service.memory.charge(size)
-        call.body_due_s = self._now_s + limits.BODY_TIMEOUT_S + size / limits.BODY_BYTES_PER_S
+        call.body_since_s = self._now_s
+        call.body_due_s = self._now_s + limits.BODY_TIMEOUT_S
         return True
 
     def _complete(self, call: Call, buffer: MessageBuffer) -> None:
         if buffer.size < 0 or buffer.received < buffer.size:
-            self.fail(call, GrpcStatus(Code.INTERNAL, "the request ends within its message"))
+            self._reject(call, GrpcStatus(Code.INTERNAL, "the request ends within its message"))
         else:
             call.buffer = None
             self._start(call, buffer.take())
@@ -413,7 +430,7 @@ class GrpcConnection:
         for call in list(self.calls.values()):
             if now_s >= call.deadline_s:
                 self._expire(call, GrpcStatus(Code.DEADLINE_EXCEEDED, "the deadline has passed"))
-            elif now_s >= call.body_due_s:
+            elif now_s >= call.body_due_s and not self._is_coming(call):
                 self._expire(
                     call, GrpcStatus(Code.DEADLINE_EXCEEDED, "the message did not come in time")
                 )
@@ -424,6 +441,18 @@ class GrpcConnection:
             self._stop_all()
         self.wake_s = self.due_s()
         return work
+
+    def _is_coming(self, call: Call) -> bool:
+        """Whether a message that is not here yet is no slower than agreed; if so, ask again later.
+
+        What counts is what has come and not what was announced: an admitted message holds memory
+        that others are refused for.
+        """
+        received = call.buffer.received if call.buffer is not None else 0
+        call.body_due_s = (
+            call.body_since_s + limits.BODY_TIMEOUT_S + received / limits.BODY_BYTES_PER_S
+        )
+        return self._now_s < call.body_due_s
 
     def _expire(self, call: Call, status: GrpcStatus) -> None:
         is_started = call.is_started

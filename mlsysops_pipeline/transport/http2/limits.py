@@ -74,8 +74,8 @@ FRAME_TIMEOUT_S: Final = 10.0
 """For the rest of a frame, or of a header block, that has begun."""
 
 BODY_TIMEOUT_S: Final = 30.0
-"""For the first five bytes of a message, and again for the message itself, plus its size at
-`BODY_BYTES_PER_S`.
+"""For the first five bytes of a message, and again for the message itself; longer only while it
+comes at `BODY_BYTES_PER_S` on average.
 """
 
 BODY_BYTES_PER_S: Final = 16 << 10

@@ -13,8 +13,9 @@ import random
 import socket
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mlsysops_pipeline.errors import Bug, Code, CollectorError
+from mlsysops_pipeline.errors import Bug, Code, CollectorError, PeerError
 from mlsysops_pipeline.transport import listen
+from mlsysops_pipeline.transport.complaints import Complaints
 from mlsysops_pipeline.transport.http2 import limits
 from mlsysops_pipeline.transport.http2.grpc import Action, Call, GrpcConnection
 from mlsysops_pipeline.transport.http2.requests import NO_AUTH, GrpcRequest, read_headers
@@ -35,9 +36,8 @@ _CLOSE_TIMEOUT_S: Final = 5.0
 _LINGER_S: Final = 1.0
 """How long a connection that we ended is still read from, for the peer to see why."""
 
-_COMPLAINTS_MAX: Final = 100
-_COMPLAINT_INTERVAL_S: Final = 60.0
 _WRITE_HIGH_BYTES: Final = 256 << 10
+_PATH_SHOWN_MAX: Final = 200
 
 
 def _age_factor() -> float:
@@ -88,9 +88,14 @@ class GrpcProtocol(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         if self._is_closing:
             return
-        work = self.grpc.receive(data, self._clock.monotonic())
+        grpc = self.grpc
+        work = grpc.receive(data, self._clock.monotonic())
         if work:
             self._do(work)
+        if grpc.refusal is not None:
+            path, status = grpc.refusal
+            grpc.refusal = None
+            self._server.refused(self.peer, path, status.code, status.message)
         self._settle()
 
     def eof_received(self) -> bool:
@@ -162,6 +167,8 @@ class GrpcProtocol(asyncio.Protocol):
                 raise
             grpc.fail(call, GrpcStatus(Code.CANCELLED, "the call was cancelled by the server"))
         except CollectorError as error:
+            if isinstance(error, PeerError):
+                self._server.refused(self.peer, call.path, error.code, error.message)
             grpc.fail(call, grpc.service.status_of(error))
         except Exception as error:  # noqa: BLE001  the edge: a bug must cost one call only
             self._server.report(call, error)
@@ -200,6 +207,8 @@ class GrpcProtocol(asyncio.Protocol):
         try:
             return await authenticator.authenticate(read_headers(call.block))
         except CollectorError as error:
+            if isinstance(error, PeerError):
+                self._server.refused(self.peer, call.path, error.code, error.message)
             status = self.grpc.service.status_of(error)
         except Exception as error:  # noqa: BLE001  the edge: nobody gets in by a bug
             self._server.report(call, error)
@@ -319,7 +328,7 @@ class NativeGrpcServer:
         self._servers: list[asyncio.Server] = []
         self._protocols: set[GrpcProtocol] = set()
         self._lingering: set[asyncio.Task[Any]] = set()
-        self._complaints: dict[str, float] = {}
+        self._complaints = Complaints(logger, clock)
         self._is_stopping = False
         self._is_empty = asyncio.Event()
         self._is_empty.set()
@@ -398,14 +407,13 @@ class NativeGrpcServer:
         task.add_done_callback(self._lingering.discard)
 
     def complain(self, cause: str, message: str) -> None:
-        """Log what a peer did wrong, each cause once a minute at most."""
-        now_s = self.clock.monotonic()
-        if self._complaints.get(cause, -math.inf) + _COMPLAINT_INTERVAL_S > now_s:
-            return
-        if len(self._complaints) >= _COMPLAINTS_MAX:
-            self._complaints.clear()
-        self._complaints[cause] = now_s
-        self._logger.warning("gRPC connection ended: %s", message)
+        """Log why a connection was ended, each cause once a minute at most."""
+        self._complaints.say(cause, f"gRPC connection ended: {message}")
+
+    def refused(self, peer: str, path: str, code: Code, message: str) -> None:
+        """Log a call that was refused for what it is, each code once a minute at most."""
+        who = peer or "a client"
+        self._complaints.say(code, f"refused {who} at {path[:_PATH_SHOWN_MAX]!r}: {message}")
 
     def report(self, call: Call, error: Exception) -> None:
         """Log a failure of ours."""

@@ -261,7 +261,10 @@ async def test_handler_errors_become_answers(
         async with client.post(running.url, data=b"x") as response:
             assert status == response.status
             assert "oops" not in await response.text()
-    assert ["/x failed: ZeroDivisionError('oops')"] == caplog.messages
+    assert [  # that something further on is full has been said there
+        "refused 127.0.0.1 at '/x': no",
+        "/x failed: ZeroDivisionError('oops')",
+    ] == caplog.messages
 
 
 async def test_answers_are_gzipped_only_if_allowed(
@@ -488,12 +491,25 @@ async def test_a_slow_body_may_go_on_while_it_is_not_slower_than_agreed(serve: S
     clock = JumpClock()
     running = await serve(clock=clock)
     reader, writer = await asyncio.open_connection("127.0.0.1", running.server.port)
-    writer.write(POST + b"Content-Length: 1048576\r\n\r\n")  # 30 s + 64 s
+    writer.write(POST + b"Content-Length: 1048576\r\n\r\n")  # 30 s, and 16 s for each piece
     await wait_until(lambda: running.settings.memory.in_flight)
     for _ in range(4):
         writer.write(b"x" * 262_144)
         await clock.advance(20.0)
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+async def test_what_is_announced_buys_no_time(serve: Serve) -> None:
+    """It would hold memory that others are refused for, for an hour at 64 MiB."""
+    clock = JumpClock()
+    running = await serve(clock=clock)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.server.port)
+    writer.write(POST + b"Content-Length: 67108864\r\n\r\nabc")
+    await wait_until(lambda: running.settings.memory.in_flight)
+    await clock.advance(31.0)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 408 ")
+    assert not running.settings.memory.in_flight
     writer.close()
 
 
