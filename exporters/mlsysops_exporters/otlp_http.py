@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
 from mlsysops_pipeline.config.problems import NOWHERE, error
-from mlsysops_pipeline.config.schema import Duration, Finding, no_effect
+from mlsysops_pipeline.config.schema import Duration, Finding, no_effect, without_password
 from mlsysops_pipeline.delivery import DeliveryConfig
 from mlsysops_pipeline.errors import (
     Code,
@@ -179,9 +179,10 @@ class OtlpHttpExporter:
         try:
             reply = await client.post(url, headers, body)
         except UnreachableError as failure:
-            raise RetryableError(f"failed to make an HTTP request: {url}: {failure}") from failure
+            text = f"failed to make an HTTP request: {without_password(url)}: {failure}"
+            raise RetryableError(text) from failure
         except AnswerTooLargeError as failure:
-            raise PermanentError(f"{url} answered with {failure}") from failure
+            raise PermanentError(f"{without_password(url)} answered with {failure}") from failure
         if 200 <= reply.status < 300:
             return _result(reply, payload.items)
         raise self._error(reply)
@@ -215,8 +216,8 @@ class OtlpHttpExporter:
     def _error(self, reply: HttpReply) -> ConsumeError:
         """The error for an answer that is no success."""
         text = (
-            f"error exporting items, request to {reply.url} responded with HTTP Status Code"
-            f" {reply.status}"
+            f"error exporting items, request to {without_password(reply.url)} responded with HTTP "
+            f"Status Code {reply.status}"
         )
         status = _status(reply)
         if status is not None:
@@ -235,7 +236,7 @@ class OtlpHttpExporter:
             await client.close()
 
     def __repr__(self) -> str:
-        return f"<OtlpHttpExporter {self._config.endpoint} {self._client!r}>"
+        return f"<OtlpHttpExporter {without_password(str(self._config.endpoint))} {self._client!r}>"
 
 
 def _result(reply: HttpReply, items: int) -> ExportResult | None:

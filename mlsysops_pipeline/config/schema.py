@@ -33,6 +33,7 @@ from mlsysops_pipeline.config.values import (
     format_duration,
     parse_duration,
     split_host_port,
+    without_password,
 )
 from mlsysops_pipeline.ids import ComponentID
 
@@ -56,6 +57,7 @@ __all__ = [
     "parse_duration",
     "refused",
     "split_host_port",
+    "without_password",
 ]
 
 T = TypeVar("T")

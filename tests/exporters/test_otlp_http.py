@@ -541,6 +541,19 @@ async def test_nobody_listens() -> None:
     assert Code.UNAVAILABLE == caught.value.code
 
 
+async def test_a_password_in_the_endpoint_is_sent_and_not_told() -> None:
+    async with web(answer(404)) as site:
+        async with exporter_to(site.url.replace("//", "//me:hunter2@")) as exporter:
+            with pytest.raises(PermanentError, match=r"me:\[REDACTED\]@127\.0\.0\.1") as refused:
+                await exporter.export(logs())
+            assert "hunter2" not in repr(exporter)
+        assert "Basic bWU6aHVudGVyMg==" == site.requests[0].headers["authorization"]
+    async with exporter_to(f"http://me:hunter2@127.0.0.1:{free_port()}") as exporter:
+        with pytest.raises(RetryableError, match=r"me:\[REDACTED\]@127\.0\.0\.1") as absent:
+            await exporter.export(logs())
+    assert "hunter2" not in refused.value.message + absent.value.message
+
+
 async def test_cancelling_lets_go_of_a_peer_that_hangs() -> None:
     hung = asyncio.Event()
     gone = asyncio.Event()
