@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("mlsysops_pipeline.cli")
 _COMMANDS = ("run", "validate", "components", "print-config", "demo")
 _FORCED = 130
+_NO_GATES = "--feature-gates is ignored: there are no feature gates here"
 
 
 class UsageError(Exception):
@@ -44,7 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from mlsysops_pipeline import demo  # noqa: PLC0415  only the demo needs an SDK
 
         return demo.main(arguments)
-    options = _parser(command).parse_args(arguments)
+    parser = _parser(command)
+    if arguments and not arguments[0].startswith("-"):
+        parser.error(_misplaced(arguments[0]))
+    options = parser.parse_args(arguments)
+    if getattr(options, "feature_gates", None) and command != "run":
+        _complain(_NO_GATES)
     run = {
         "run": _run,
         "validate": _validate,
@@ -98,6 +104,15 @@ def _parser(command: str) -> argparse.ArgumentParser:
         add("--mask", choices=("redacted", "unredacted"), default="redacted",
             help="whether secrets are masked")  # fmt: skip
     return parser
+
+
+def _misplaced(word: str) -> str:
+    """What to do about a word that is no flag."""
+    from mlsysops_pipeline.config.wording import did_you_mean  # noqa: PLC0415
+
+    if "." in word or "/" in word:
+        return f"unexpected {word!r}: write --config {word}"
+    return f"unknown command {word!r} ({did_you_mean(word, _COMMANDS)})"
 
 
 def _seconds(text: str) -> float:
@@ -201,7 +216,7 @@ def _run(options: argparse.Namespace) -> int:
     for problem in problems:
         _LOGGER.warning("%s", problem)
     if options.feature_gates:
-        _LOGGER.warning("--feature-gates is ignored: there are no feature gates here")
+        _LOGGER.warning(_NO_GATES)
     return _in_event_loop(_serve(configuration, options.drain_timeout))
 
 
@@ -255,7 +270,10 @@ async def _serve(configuration: Configuration, drain_s: float) -> int:
         _LOGGER.info("Received signal from OS: %s", number.name)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        numbers.append(signal.SIGHUP)  # a terminal that closes must not cost what was accepted
+    for number in numbers:
         loop.add_signal_handler(number, received, number)
     memory.tune_allocation()
     try:

@@ -90,6 +90,8 @@ def overlay(options: ModeOptions, base: Mapping[str, Any]) -> dict[str, Any]:
     Every pipeline of the mode file that ends in nothing is led to `--export-to` instead.
     """
     result: dict[str, Any] = {}
+    if options.listen == "":
+        raise ModeError("--listen: the address is empty; write 0.0.0.0 for every interface")
     protocols = base.get("receivers", {}).get("otlp", {}).get("protocols", {})
     for name, number in (("grpc", options.otlp_grpc_port), ("http", options.otlp_http_port)):
         if options.listen is None and number is None:

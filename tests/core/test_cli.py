@@ -163,6 +163,7 @@ def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         (["--config=x", "--export-to=a:1"], "go with --mode"),
         (["--mode=agent", "--otlp-grpc-port=70000"], "expected a port from 0 to 65535"),
         (["--mode=agent", "--export-to=nowhere"], "write HOST:PORT"),
+        (["--mode=agent", "--listen="], "--listen: the address is empty"),
     ],
 )
 def test_flags_without_sense_exit_with_2(
@@ -170,6 +171,33 @@ def test_flags_without_sense_exit_with_2(
 ) -> None:
     assert 2 == cli.main(arguments)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vaildate"], "unknown command 'vaildate' (did you mean \"validate\"?)"),
+        (["help"], "unknown command 'help' (allowed: components, demo, print-config, run, "),
+        (["otelcol.yaml"], "unexpected 'otelcol.yaml': write --config otelcol.yaml"),
+        (["validate", "etc/otelcol"], "unexpected 'etc/otelcol': write --config etc/otelcol"),
+    ],
+)
+def test_a_word_that_is_no_command_is_answered_with_what_is_meant(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+
+    assert 2 == ended.value.code
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["validate", "print-config"])
+def test_feature_gates_are_accepted_with_a_warning_by_every_command(
+    command: str, plain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 0 == cli.main([command, f"--config={plain}", "--feature-gates=+a,-b"])
+    assert "--feature-gates is ignored" in capsys.readouterr().err
 
 
 def test_components_are_listed_as_the_collector_does(capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,7 +290,7 @@ def test_precedence_is_mode_environment_config_flags_set(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_file_runs_until_a_signal_and_drains(plain: Path, number: signal.Signals) -> None:
     with running("--config", str(plain), "--feature-gates=-x") as program:
         port = int(plain.read_text(encoding="utf-8").split("127.0.0.1:")[1].partition('"')[0])
