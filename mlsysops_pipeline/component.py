@@ -166,11 +166,14 @@ class ExportResult:
     """A delivery that was accepted, but not entirely (OTLP partial success; never retried).
 
     ``rejected_items`` are counted as dropped for ``reason``; a ``message`` is logged.
+    ``unsendable_items`` are others that the exporter did not send (reason ``unsendable``); it has
+    logged why.
     """
 
     rejected_items: int = 0
     message: str = ""
     reason: DropReason = DropReason.PARTLY_REJECTED
+    unsendable_items: int = 0
 
 
 class Exporter(Component, Protocol):

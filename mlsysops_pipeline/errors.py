@@ -57,6 +57,9 @@ class DropReason(enum.StrEnum):
     """The destination took the request but rejected some items (OTLP partial success)."""
     MALFORMED = "malformed"
     """The bytes are not the protobuf message they should be."""
+    UNSENDABLE = "unsendable"
+    """The protocol of the destination has no valid form for it: a delta, a metric without a name, a
+    point that is older than what was sent of its series."""
     TOO_LARGE = "too_large"
     """A single item exceeds the limit of a request or queue."""
     LOOP = "loop"

@@ -181,6 +181,13 @@ class DeliveryConfig(ComponentConfig):
     sending_queue: Section[QueueConfig] = Field(default_factory=QueueConfig)
     """The queue in which data waits for its delivery."""
 
+    def in_force(self) -> DeliveryConfig:
+        """What the core acts on, where an exporter must not be driven as its user wrote.
+
+        One that has to keep an order, for example, takes one payload at a time.
+        """
+        return self
+
     def delivers_from_storage(self) -> bool:
         """See `ComponentConfig.delivers_from_storage`: not as long as queues are in memory."""
         return False

@@ -301,6 +301,10 @@ class Courier:
                     items=rejected,
                 )
             shipment.lost(result.reason, rejected)
+            unsendable = min(result.unsendable_items, items - rejected)
+            if unsendable:
+                shipment.lost(DropReason.UNSENDABLE, unsendable)
+                rejected += unsendable
         shipment.sent(items - rejected)
 
     async def _without_malformed(

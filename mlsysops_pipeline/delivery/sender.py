@@ -229,6 +229,7 @@ def _sections(config: object) -> tuple[float, RetryConfig | None, QueueConfig | 
     """Time-out, retry and queue of an exporter's configuration; off where it has none."""
     if not isinstance(config, DeliveryConfig):
         return 0.0, None, None
+    config = config.in_force()
     retry, queue = config.retry_on_failure, config.sending_queue
     return (
         config.timeout,

@@ -1,0 +1,341 @@
+"""One payload as remote write requests: what is valid, in order, in requests of limited size.
+
+Nothing here waits or sends. What was delivered before is asked of `Latest`, which nothing here
+changes: it learns of samples when they have arrived.
+
+Nearly every series has one sample in a payload. That is kept as ``samples[head]``, and a request is
+the concatenation of the dict's keys and values. Everything else (several samples of a series,
+exemplars, native histograms) is in ``several``, by series and time.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from mlsysops_exporters.prometheusremotewrite.encoding import (
+    SAMPLE_START,
+    STALE,
+    TIME_MS_MAX,
+    TIME_MS_MIN,
+    exemplar,
+    native_histogram,
+    pack_double,
+    sample,
+    time_bytes,
+)
+from mlsysops_exporters.prometheusremotewrite.packing import Packing, Request, Unusual
+from mlsysops_exporters.prometheusremotewrite.series import Parts
+from mlsysops_pipeline.prometheus.points import Exponentials, Histograms, Numbers, Summaries
+from mlsysops_pipeline.prometheus.translate import TARGET_INFO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mlsysops_exporters.prometheusremotewrite.order import Latest
+    from mlsysops_exporters.prometheusremotewrite.series import Series
+    from mlsysops_pipeline.prometheus.points import (
+        Batch,
+        Exemplar,
+        ExponentialPoint,
+        Family,
+        HistogramPoint,
+        NumberPoint,
+        SummaryPoint,
+    )
+
+AHEAD_MS_MAX: Final = 600_000
+"""Samples further in the future than this are not sent: receivers refuse them, and one that did not
+would refuse all later samples of the series until then."""
+
+_NS_PER_MS: Final = 1_000_000
+
+
+class Unsent(enum.StrEnum):
+    """Why a sound point is not sent."""
+
+    NO_TIME = "no_time"
+    """It does not say when it was."""
+    FUTURE = "future"
+    """It is more than ten minutes ahead of this machine's clock."""
+    DUPLICATE = "duplicate"
+    """The series has a sample of that time."""
+    OUT_OF_ORDER = "out_of_order"
+    """A newer sample of the series was delivered."""
+
+
+class Assembly:
+    """Collects the points of one payload, or of a part of it.
+
+    ``unsent`` counts OTLP data points that will not be sent, and ``examples`` has the head of one
+    series for each cause.
+    """
+
+    def __init__(self, latest: Latest, now_ms: int) -> None:
+        self._latest = latest
+        self._ahead_ms = min(now_ms + AHEAD_MS_MAX, TIME_MS_MAX)
+        self._samples: dict[bytes, bytes] = {}
+        self._times_ms: list[int] = []
+        self._several: dict[bytes, dict[int, bytes]] = {}
+        self._exemplars: dict[bytes, list[tuple[int, bytes]]] = {}
+        self._beside: set[bytes] = set()
+        """Series that are no items of their own: all parts but one, target infos."""
+        self._seen = (-1, -1, b"")
+        """The last time: in nanoseconds, in milliseconds, and the end of a sample of then."""
+        self._unusual_items = 0
+        self._usual_parts = 0
+        self.unsent: Counter[Unsent] = Counter()
+        self.examples: dict[Unsent, bytes] = {}
+
+    def take_some(
+        self,
+        batches: Iterator[Batch[Series]],
+        points_max: int,
+        see: Callable[[Family], None] | None,
+    ) -> bool:
+        """Take points until there are ``points_max`` or no more; whether there may be more.
+
+        ``see`` is told of the metrics. This is the loop that nearly every point goes through.
+        """
+        samples, append_time = self._samples, self._times_ms.append
+        known, older = self._latest.get, self._latest.older
+        pack, stale = pack_double, STALE
+        seen_ns, time_ms, time = self._seen
+        left = points_max
+        for batch in batches:
+            if see is not None:
+                see(batch.family)
+            left -= len(batch.points)
+            points: Any = batch.points  # series are heads, for numbers
+            if type(batch) is not Numbers or batch.family is TARGET_INFO:
+                self._take_others(batch)
+                points = ()
+            for head, time_ns, _, value, exemplars in points:
+                if time_ns != seen_ns:
+                    seen_ns = time_ns
+                    if time_ns // _NS_PER_MS != time_ms:
+                        time_ms = time_ns // _NS_PER_MS
+                        time = self._time(time_ms)
+                before_ms = known(head)
+                if before_ms is None:
+                    before_ms = older(head)
+                content = stale if value is None else pack(value)
+                if time_ms > before_ms and time and not exemplars and head not in samples:
+                    samples[head] = content + time
+                    append_time(time_ms)
+                elif self._is_sendable(head, time_ms, before_ms):
+                    self._unusual_items += 1
+                    self._add(head, time_ms, sample(content, time_ms))
+                    self._add_exemplars(head, exemplars)
+            if left <= 0:
+                self._seen = seen_ns, time_ms, time
+                return True
+        return False
+
+    def _take_others(self, batch: Batch[Series]) -> None:
+        """The points of a metric that are not numbers, or of `TARGET_INFO`."""
+        match batch:
+            case Numbers(_, points):
+                self._take_target_infos(points)
+            case Histograms(_, points):
+                for histogram in points:
+                    self._take_histogram(histogram)
+            case Exponentials(_, points):
+                for exponential in points:
+                    self._take_exponential(exponential)
+            case Summaries(_, points):
+                for summary in points:
+                    self._take_summary(summary)
+
+    def _time(self, time_ms: int) -> bytes:
+        """The end of a sample; empty if the usual form is not for such a time."""
+        if TIME_MS_MIN <= time_ms <= self._ahead_ms:
+            return time_bytes(time_ms)
+        return b""
+
+    def _is_sendable(self, head: bytes, time_ms: int, before_ms: int) -> bool:
+        """Whether a sample can be valid; counted if not."""
+        if not time_ms:
+            why = Unsent.NO_TIME
+        elif time_ms > self._ahead_ms:
+            why = Unsent.FUTURE
+        elif time_ms < before_ms:
+            why = Unsent.OUT_OF_ORDER
+        elif time_ms == before_ms or self._has(head, time_ms):
+            why = Unsent.DUPLICATE
+        else:
+            return True
+        self.unsent[why] += 1
+        self.examples.setdefault(why, head)
+        return False
+
+    def _before_ms(self, head: bytes) -> int:
+        before_ms = self._latest.get(head)
+        return self._latest.older(head) if before_ms is None else before_ms
+
+    def _has(self, head: bytes, time_ms: int) -> bool:
+        if head in self._several:
+            return time_ms in self._several[head]
+        found = self._samples.get(head)
+        return found is not None and found[8:] == time_bytes(time_ms)
+
+    def _add(self, head: bytes, time_ms: int, content: bytes) -> None:
+        """A sample or histogram of a series that may have others."""
+        times = self._several.get(head)
+        if times is None:
+            times = self._several[head] = {}
+            first = self._samples.get(head)
+            if first:
+                times[_time_ms(first)] = SAMPLE_START + first
+            else:
+                self._samples[head] = b""  # so that the next one is not taken for the first
+                self._times_ms.append(0)
+                self._usual_parts += 1
+        times.setdefault(time_ms, content)
+
+    def _add_exemplars(self, head: bytes, exemplars: Iterable[Exemplar]) -> None:
+        for one in exemplars:
+            time_ms = one.timestamp_ns // _NS_PER_MS
+            if time_ms and time_ms <= self._ahead_ms:
+                encoded = exemplar(one.labels, one.value, time_ms)
+                self._exemplars.setdefault(head, []).append((time_ms, encoded))
+
+    def _part(self, head: bytes, time_ms: int, value: float | None) -> None:
+        """A series beside the one that counts as the item; ``None`` ends it."""
+        self._beside.add(head)
+        if time_ms <= self._before_ms(head) or self._has(head, time_ms):
+            return
+        content = STALE if value is None else pack_double(value)
+        time = self._time(time_ms)
+        if time and head not in self._samples:
+            self._samples[head] = content + time
+            self._times_ms.append(time_ms)
+            self._usual_parts += 1
+        else:
+            self._add(head, time_ms, sample(content, time_ms))
+
+    def _take_target_infos(self, points: Iterable[NumberPoint[Series]]) -> None:
+        for head, time_ns, _, value, _ in points:
+            time_ms = time_ns // _NS_PER_MS
+            if isinstance(head, bytes) and time_ms and time_ms <= self._ahead_ms:
+                self._part(head, time_ms, value)
+
+    def _take_count(self, parts: Series, time_ms: int, count: float | None) -> Parts | None:
+        """The series that says whether a histogram or summary is sent, and counts as its item."""
+        if not isinstance(parts, Parts):
+            return None  # not for these families: see `SeriesMaker`
+        head = parts.count
+        if not self._is_sendable(head, time_ms, self._before_ms(head)):
+            return None
+        self._unusual_items += 1
+        self._part(head, time_ms, count)
+        self._beside.discard(head)
+        return parts
+
+    def _take_histogram(self, point: HistogramPoint[Series]) -> None:
+        time_ms, is_stale = point.timestamp_ns // _NS_PER_MS, point.is_stale
+        parts = self._take_count(point.series, time_ms, None if is_stale else point.count)
+        if parts is None:
+            return
+        heads = parts.varying((*point.bounds, float("inf")))
+        if is_stale:
+            for head in {*heads, *parts.known(), parts.sum}:
+                self._part(head, time_ms, None)
+            return
+        if point.sum is not None:
+            self._part(parts.sum, time_ms, point.sum)
+        for head, count in zip(heads, point.buckets, strict=True):
+            self._part(head, time_ms, count)
+        for one in point.exemplars:
+            at = next((i for i, b in enumerate(point.bounds) if one.value <= b), len(point.bounds))
+            self._add_exemplars(heads[at], (one,))
+
+    def _take_summary(self, point: SummaryPoint[Series]) -> None:
+        time_ms, is_stale = point.timestamp_ns // _NS_PER_MS, point.is_stale
+        parts = self._take_count(point.series, time_ms, None if is_stale else point.count)
+        if parts is None:
+            return
+        heads = parts.varying(tuple([quantile for quantile, _ in point.quantiles]))
+        if is_stale:
+            for head in {*heads, *parts.known(), parts.sum}:
+                self._part(head, time_ms, None)
+            return
+        self._part(parts.sum, time_ms, point.sum)
+        for head, (_, value) in zip(heads, point.quantiles, strict=True):
+            self._part(head, time_ms, value)
+
+    def _take_exponential(self, point: ExponentialPoint[Series]) -> None:
+        head, time_ms = point.series, point.timestamp_ns // _NS_PER_MS
+        if not isinstance(head, bytes):
+            return  # not for these families: see `SeriesMaker`
+        if not self._is_sendable(head, time_ms, self._before_ms(head)):
+            return
+        self._unusual_items += 1
+        content = native_histogram(
+            count=point.count,
+            sum_=STALE if point.is_stale else pack_double(point.sum),
+            schema=point.scale,
+            zero_threshold=point.zero_threshold,
+            zero_count=point.zero_count,
+            positive=point.positive,
+            negative=point.negative,
+            time_ms=time_ms,
+        )
+        self._add(head, time_ms, content)
+        self._add_exemplars(head, point.exemplars)
+
+    @property
+    def items(self) -> int:
+        """OTLP data points that will be sent."""
+        return len(self._times_ms) - self._usual_parts + self._unusual_items
+
+    def __len__(self) -> int:
+        """Series so far."""
+        return len(self._samples)
+
+    def __repr__(self) -> str:
+        return f"<Assembly series={len(self)} items={self.items} unsent={self.unsent.total()}>"
+
+    def lanes(self, bytes_max: int, metadata: bytes = b"") -> list[list[Request]]:
+        """The requests, of ``bytes_max`` unless a single sample is larger.
+
+        Those of one lane have to follow one another; lanes have no series in common. ``metadata``
+        comes first. The assembly is used up.
+        """
+        items = self.items
+        times_ms = list(zip(self._samples, self._times_ms, strict=True))
+        unusual = [
+            self._take_out(head) for head in dict.fromkeys(chain(self._several, self._exemplars))
+        ]
+        body = b"".join(
+            [metadata, *chain.from_iterable(self._samples.items()), *[one.wire for one in unusual]]
+        )
+        if len(body) <= bytes_max:
+            times_ms += [(one.head, one.fields[-1][0]) for one in unusual if one.fields]
+            return [[Request(body, items, times_ms)]] if body else []
+        packing = Packing(bytes_max, metadata)
+        for (head, content), (_, time_ms) in zip(
+            self._samples.items(),
+            [pair for pair in times_ms if pair[0] in self._samples],
+            strict=True,
+        ):
+            packing.add(head + content, head not in self._beside, head, time_ms)
+        for one in unusual:
+            packing.add_unusual(one)
+        return packing.finish()
+
+    def _take_out(self, head: bytes) -> Unusual:
+        """A series that is not of the usual form, out of ``samples``."""
+        usual = self._samples.pop(head, b"")
+        times = self._several.get(head, {})
+        if usual and not times:
+            times = {_time_ms(usual): SAMPLE_START + usual}
+        exemplars = [one for _, one in sorted(self._exemplars.get(head, ()))]
+        return Unusual(head, sorted(times.items()), exemplars, is_item=head not in self._beside)
+
+
+def _time_ms(usual: bytes) -> int:
+    """The time in what is kept of a usual sample."""
+    return sum((byte & 0x7F) << 7 * index for index, byte in enumerate(usual[9:]))

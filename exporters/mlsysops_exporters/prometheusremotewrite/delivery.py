@@ -1,0 +1,113 @@
+"""The delivery of one payload: what of it is still to be sent, over as many attempts as it takes.
+
+A payload is assembled in stages of limited size. The requests of a stage are in lanes that have no
+series in common: lanes go out at the same time, the requests of a lane one after the other (R1-5).
+What arrived is not sent again when the core tries the same payload once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mlsysops_pipeline.component import ExportResult
+from mlsysops_pipeline.errors import DropReason, PermanentError, RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from mlsysops_exporters.prometheusremotewrite.order import Latest
+    from mlsysops_exporters.prometheusremotewrite.packing import Request
+    from mlsysops_pipeline.pdata.payload import Payload
+
+    Post = Callable[[bytes], Awaitable[None]]
+    NextStage = Callable[[], Awaitable[list[list[Request]] | None]]
+
+
+class Delivery:
+    """What is left of one payload.
+
+    ``post`` sends a body or raises `RetryableError` or `PermanentError`. ``next_stage`` gives the
+    lanes of one stage after the other, and at last ``None``. ``latest`` learns what arrived.
+    """
+
+    def __init__(self, payload: Payload, latest: Latest, post: Post, next_stage: NextStage) -> None:
+        self.payload = payload
+        self._latest = latest
+        self._post = post
+        self._next_stage = next_stage
+        self._lanes: list[list[Request]] = []
+        self._accepted = 0
+        self._rejected = 0
+        self._refusal: PermanentError | None = None
+
+    async def attempt(self, parallelism: int) -> ExportResult | None:
+        """Send what is left; what is to be reported of it all.
+
+        Raises `RetryableError` if something is still left, and `PermanentError` if the receiver
+        refused all of it.
+        """
+        while True:
+            if not self._lanes:
+                lanes = await self._next_stage()
+                if lanes is None:
+                    return self._result()
+                self._lanes = lanes
+            await self._send_lanes(parallelism)
+
+    async def _send_lanes(self, parallelism: int) -> None:
+        waiting = list(reversed(self._lanes))
+        failures: list[RetryableError] = []
+
+        async def send_some() -> None:
+            while waiting and not failures:
+                lane = waiting.pop()
+                try:
+                    while lane:
+                        await self._send(lane[0])
+                        del lane[0]
+                except RetryableError as failure:
+                    failures.append(failure)
+
+        try:
+            if len(waiting) == 1:
+                await send_some()
+            else:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(parallelism, len(waiting))):
+                        group.create_task(send_some())
+        finally:
+            self._lanes = [lane for lane in self._lanes if lane]
+        if failures:
+            raise max(failures, key=lambda failure: failure.retry_after_s or 0.0)
+
+    async def _send(self, request: Request) -> None:
+        try:
+            await self._post(request.body)
+        except PermanentError as refusal:
+            # Counted whole: the receiver does not say what of it it took (R1-6).
+            self._rejected += request.items
+            self._refusal = refusal
+        else:
+            self._accepted += request.items
+            self._latest.delivered(request.times_ms)
+
+    def _result(self) -> ExportResult | None:
+        refusal = self._refusal
+        if refusal is not None and not self._accepted:
+            raise refusal
+        unsendable = self.payload.items - self._accepted - self._rejected
+        if not self._rejected and not unsendable:
+            return None
+        return ExportResult(
+            self._rejected,
+            refusal.message if refusal is not None else "",
+            DropReason.REJECTED,
+            unsendable,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<Delivery of {self.payload!r} accepted={self._accepted} rejected={self._rejected} "
+            f"lanes={len(self._lanes)}>"
+        )
