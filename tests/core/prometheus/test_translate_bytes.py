@@ -1,0 +1,190 @@
+"""Points are recognized by their bytes: whatever these are, the result is what protobuf reads.
+
+The oracle opens every metric with the official classes and remembers nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.metrics.v1 import metrics_pb2
+
+from mlsysops_pipeline.pdata.wire import length_prefix, varint
+from mlsysops_pipeline.prometheus.names import Kind, metric_name
+from mlsysops_pipeline.prometheus.points import Numbers
+from tests.core.prometheus.flat import Bench
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DrawFn, SearchStrategy
+
+Row = tuple[str, dict[str, str], int, int, float | str | None, int]
+
+
+def _fixed(number: int, code: str, value: float) -> bytes:
+    return varint(number << 3 | 1) + struct.pack(f"<{code}", value)
+
+
+def _framed(number: int, content: bytes) -> bytes:
+    return length_prefix(number, len(content)) + content
+
+
+def _attribute(key: str, value: str) -> bytes:
+    return _framed(1, key.encode()) + _framed(2, _framed(1, value.encode()))
+
+
+_KEYS = st.sampled_from(["a", "b", "c"])
+_VALUES = st.sampled_from(["", "x", "y", "z" * 120])
+_ATTRIBUTE = st.builds(lambda key, value: _framed(7, _attribute(key, value)), _KEYS, _VALUES)
+_TIMES = st.sampled_from([0, 1, 2, 3])
+_VALUE = st.one_of(
+    st.sampled_from([0.0, -0.0, 1.5, math.nan, math.inf]).map(lambda value: _fixed(4, "d", value)),
+    st.sampled_from([0, 1, -7]).map(lambda value: _fixed(6, "q", value)),
+)
+_ODD = st.one_of(
+    st.sampled_from([0, 1, 3]).map(lambda flags: varint(8 << 3) + varint(flags)),
+    _TIMES.map(lambda time: _fixed(3, "Q", time)),
+    _VALUE,
+    st.just(_framed(5, _fixed(3, "d", 2.0))),  # an exemplar
+    st.just(_framed(99, b"unknown")),
+    st.just(varint(2 << 3) + varint(2)),  # what is the temporality, one level above
+)
+
+
+@st.composite
+def _points(draw: DrawFn) -> bytes:
+    """A data point: mostly as encoders write it, sometimes as nobody does."""
+    pieces = [_fixed(2, "Q", draw(_TIMES))] if draw(st.booleans()) else []
+    pieces += [_fixed(3, "Q", draw(_TIMES)), draw(_VALUE)]
+    pieces += draw(st.lists(_ATTRIBUTE, max_size=3))
+    if draw(st.integers(0, 2)) == 0:
+        pieces += draw(st.lists(_ODD, max_size=2))
+        pieces = draw(st.permutations(pieces))
+    return b"".join(pieces)
+
+
+@st.composite
+def _data(draw: DrawFn) -> bytes:
+    count = draw(st.sampled_from([1, 1, 1, 0, 2, 3]))
+    pieces = [_framed(1, draw(_points())) for _ in range(count)]
+    is_sum = draw(st.booleans())
+    if is_sum:
+        pieces.append(varint(2 << 3) + varint(2))
+        pieces.append(varint(3 << 3) + varint(draw(st.integers(0, 1))))
+    if draw(st.integers(0, 3)) == 0:
+        pieces.append(draw(st.one_of(_ATTRIBUTE, st.just(_framed(99, b"unknown")))))
+        pieces = draw(st.permutations(pieces))
+    return _framed(7 if is_sum else 5, b"".join(pieces))
+
+
+@st.composite
+def _metrics(draw: DrawFn) -> bytes:
+    pieces = [_framed(1, draw(st.sampled_from([b"first", b"other", b"n" * 130])))]
+    pieces += [_framed(2, text) for text in draw(st.sampled_from([[], [b"help"]]))]
+    pieces += [_framed(3, unit) for unit in draw(st.sampled_from([[], [b"s"]]))]
+    pieces.append(draw(_data()))
+    if draw(st.integers(0, 3)) == 0:
+        pieces.append(draw(st.one_of(_data(), st.just(_framed(99, b"unknown")))))
+        pieces = draw(st.permutations(pieces))
+    return b"".join(pieces)
+
+
+def _expected(wire: bytes) -> list[Row]:
+    metric = metrics_pb2.Metric.FromString(wire)
+    kind = metric.WhichOneof("data")
+    if kind == "gauge":
+        data: Any = metric.gauge
+        name = metric_name(metric.name, metric.unit, Kind.GAUGE)
+    else:
+        data = metric.sum
+        is_counter = data.is_monotonic
+        name = metric_name(
+            metric.name, metric.unit, Kind.COUNTER if is_counter else Kind.UP_DOWN_COUNTER
+        )
+        if data.aggregation_temporality != 2:
+            return []
+    rows: list[Row] = []
+    for point in data.data_points:
+        labels: dict[str, str] = {}
+        for pair in point.attributes:
+            labels.setdefault(pair.key, pair.value.string_value)
+        which = point.WhichOneof("value")
+        if which is None and not point.flags & 1:
+            continue
+        value = None if point.flags & 1 else float(getattr(point, which))
+        exemplars = len(point.exemplars) if kind == "sum" and data.is_monotonic else 0
+        rows.append(
+            (
+                name,
+                {key: value for key, value in labels.items() if value},
+                point.time_unix_nano,
+                point.start_time_unix_nano,
+                "NaN" if value is not None and math.isnan(value) else value,
+                exemplars,
+            )
+        )
+    return rows
+
+
+def _found(bench: Bench, wire: bytes) -> list[Row]:
+    rows: list[Row] = []
+    for batch in bench.batches(_framed(1, _framed(2, _framed(2, wire)))):
+        assert isinstance(batch, Numbers)
+        assert batch.points
+        for (name, labels), time, start, value, exemplars in batch.points:
+            assert batch.family.name == name
+            assert value is None or isinstance(value, float)
+            shown = "NaN" if value is not None and math.isnan(value) else value
+            rows.append((name, dict(labels), time, start, shown, len(exemplars)))
+    return rows
+
+
+_LISTS: SearchStrategy[list[bytes]] = st.lists(_metrics(), min_size=1, max_size=6)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(wires=_LISTS)
+def test_points_are_what_protobuf_reads_however_often_they_come(wires: list[bytes]) -> None:
+    bench = Bench()
+    for wire in [*wires, *wires, *reversed(wires)]:
+        assert _expected(wire) == _found(bench, wire)
+
+
+def test_a_known_point_is_not_opened_again() -> None:
+    point = _fixed(2, "Q", 1) + _fixed(3, "Q", 2) + _fixed(4, "d", 1.5)
+    point += _framed(7, _attribute("a", "x"))
+    for count in (1, 2):
+        bench = Bench()
+        data = _framed(1, point) * count
+        wire = _framed(1, b"name") + _framed(5, data)
+        first = _found(bench, wire)
+        bench.translator._number = bench.translator._make = None  # type: ignore[method-assign,assignment]
+        assert first == _found(bench, wire)
+        assert bench.made == 1
+
+
+def _value(bench: Bench, wire: bytes) -> float:
+    (batch,) = bench.batches(_framed(1, _framed(2, _framed(2, wire))))
+    assert isinstance(batch, Numbers)
+    value = batch.points[0][3]
+    assert value is not None
+    return value
+
+
+def test_minus_zero_and_a_stale_marker_of_a_peer() -> None:
+    """R1-7: an ordinary NaN never has the bits of a stale marker."""
+    for count in (1, 2):
+        bench = Bench()
+        for bits in (0x7FF0000000000002, 0xFFF8000000000001):
+            point = _fixed(3, "Q", 2) + varint(4 << 3 | 1) + struct.pack("<Q", bits)
+            wire = _framed(1, b"name") + _framed(5, _framed(1, point) * count)
+            for _ in range(2):
+                assert struct.pack("<d", math.nan) == struct.pack("<d", _value(bench, wire))
+        point = _fixed(3, "Q", 2) + _fixed(4, "d", -0.0)
+        wire = _framed(1, b"name") + _framed(5, _framed(1, point) * count)
+        assert math.copysign(1, _value(bench, wire)) == -1
