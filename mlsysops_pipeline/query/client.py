@@ -112,8 +112,8 @@ class QueryClient:
         as ``**{"http.method": "GET"}``. Counters of OpenMetrics end in ``_total``, and histograms
         are asked for by their series ``_bucket``, ``_sum`` and ``_count``.
 
-        A sample without a time of its own carries the time at which the page had been read. No
-        such series: an empty vector.
+        A sample without a time of its own carries the time at which the page began to arrive.
+        No such series: an empty vector.
         """
         wanted = Wanted(name, labels)
         local = self._local = self._local or local_from_environment()
@@ -122,10 +122,14 @@ class QueryClient:
         async with self._transport.page(local, _ACCEPT_PAGE) as reply:
             if reply.content_type not in _PAGE_KINDS:
                 raise AnswerError(f"the page is {reply.content_type}, not Prometheus text")
-            page = PageReader(wanted, is_open_metrics=reply.content_type == _OPEN_METRICS)
+            page = PageReader(
+                wanted,
+                self._clock.unix_ns() / 1e9,
+                is_open_metrics=reply.content_type == _OPEN_METRICS,
+            )
             await reply.read(lambda piece: page.feed(decoder.decode(piece)))
             page.feed(decoder.decode(b"", final=True))
-            return page.result(self._clock.unix_ns() / 1e9)
+            return page.result()
 
     async def _ask(self, call: str, form: Mapping[str, str]) -> Result:
         server = self._server = self._server or server_from_environment()

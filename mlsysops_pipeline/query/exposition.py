@@ -72,6 +72,10 @@ class Wanted:
         self._labels = dict(labels)
         self._quoted = '"' + name.translate(_ESCAPES) + '"'
 
+    def is_within(self, lines: str) -> bool:
+        """Whether any of the lines may be of this metric: a quick look that spares most pages."""
+        return self.name in lines or self._quoted in lines
+
     def may_be(self, text: str) -> bool:
         """Whether a line looks like one of this metric."""
         text = text.lstrip(" \t")
@@ -88,50 +92,47 @@ class Wanted:
 
 
 class PageReader:
-    """Reads one page: `feed` the pieces, then ask for the `result`. Both raise `QueryError`s."""
+    """Reads one page: `feed` the pieces, then ask for the `result`. Both raise `QueryError`s.
 
-    def __init__(self, wanted: Wanted, *, is_open_metrics: bool) -> None:
+    ``now_s``: the time of samples that carry none.
+    """
+
+    def __init__(self, wanted: Wanted, now_s: float, *, is_open_metrics: bool) -> None:
         self._wanted = wanted
+        self._now_s = now_s
         self._is_open_metrics = is_open_metrics
         self._rest = ""
         self._lines = 0
         self._has_end = False
-        self._found: dict[frozenset[tuple[str, str]], tuple[Line, float | None]] = {}
+        self._found: dict[frozenset[tuple[str, str]], Sample] = {}
 
     def feed(self, text: str) -> None:
         """Read a piece."""
-        lines = (self._rest + text).split("\n")
-        self._rest = lines.pop()
+        text = self._rest + text
+        end = text.rfind("\n") + 1
+        self._rest = text[end:]
+        self._take(text[:end])
         if len(self._rest) > LINE_CHARS_MAX:
             raise AnswerError(
-                f"line {self._lines + len(lines) + 1} of the page is longer than"
-                f" {LINE_CHARS_MAX} characters"
+                f"line {self._lines + 1} of the page is longer than {LINE_CHARS_MAX} characters"
             )
-        self._take(lines)
 
-    def result(self, now_s: float) -> Vector:
-        """The page is complete: what it had. ``now_s``: the time of samples without one."""
-        self._take([self._rest])
+    def result(self) -> Vector:
+        """The page is complete: what it had."""
+        self._take(self._rest)
         if self._is_open_metrics and not self._has_end:
             raise NoAnswerError("the page ends too early: it has no # EOF")
-        return Vector(
-            tuple(
-                Sample(
-                    {"__name__": line.name, **line.labels},
-                    now_s if time_s is None else time_s,
-                    line.value,
-                )
-                for line, time_s in self._found.values()
-            )
-        )
+        return Vector(tuple(self._found.values()))
 
-    def _take(self, lines: list[str]) -> None:
-        if self._is_open_metrics and "# EOF" in lines:
+    def _take(self, lines: str) -> None:
+        """Read whole lines."""
+        if lines.startswith("# EOF") or "\n# EOF" in lines:
             self._has_end = True
-        for number, text in enumerate(lines, self._lines + 1):
-            if self._wanted.may_be(text):
-                self._keep(number, text.rstrip("\r"))
-        self._lines += len(lines)
+        if self._wanted.is_within(lines):
+            for number, text in enumerate(lines.split("\n"), self._lines + 1):
+                if self._wanted.may_be(text):
+                    self._keep(number, text.rstrip("\r"))
+        self._lines += lines.count("\n")
 
     def _keep(self, number: int, text: str) -> None:
         line = parse_line(text)
@@ -143,12 +144,13 @@ class PageReader:
         key = frozenset(line.labels.items())
         former = self._found.get(key)
         # A page may have several times of a series; of two with the same time the last one counts.
-        if former is None or time_s is None or former[1] is None or time_s >= former[1]:
-            self._found[key] = line, time_s
+        if former is None or time_s >= former.timestamp_s:
+            labels = {"__name__": line.name, **line.labels}
+            self._found[key] = Sample(labels, time_s, line.value)
 
-    def _time_s(self, line: Line, number: int) -> float | None:
+    def _time_s(self, line: Line, number: int) -> float:
         if not line.time:
-            return None
+            return self._now_s
         form, unit_s = (_NUMBER, 1.0) if self._is_open_metrics else (_INTEGER, 1e-3)
         time_s = float(line.time) * unit_s if form.fullmatch(line.time) else math.inf
         if not abs(time_s) <= _TIME_S_MAX:

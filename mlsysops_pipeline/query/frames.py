@@ -7,7 +7,6 @@ has nothing to infer, no column can become ``object``, and 2,000 columns take mi
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,20 +19,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from mlsysops_pipeline.query.results import Sample, Series
+
 CELLS_MAX: Final = 1 << 25
 """Of a frame, which are 256 MiB. Series whose times differ make a row for each of them."""
 
 _NAME: Final = "__name__"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A series on its way into a frame: labels, times in seconds, values."""
-
-    labels: Mapping[str, str]
-    times: array[float]
-    numbers: array[float]
-    has_histograms: bool
 
 
 def doubles(numbers: Iterable[float]) -> array[float]:
@@ -60,54 +51,78 @@ def as_int64_ns(seconds: array[float]) -> npt.NDArray[np.int64]:
     return nanoseconds
 
 
-def frame(columns: Iterable[Column]) -> pd.DataFrame:
-    """See `results.Matrix.frame`."""
-    pandas = _library("pandas", "frames")
+def vector_frame(samples: Sequence[Sample]) -> pd.DataFrame:
+    """See `results.Matrix.frame`; a row for each time, of which there is mostly one."""
     numpy = _library("numpy", "NumPy arrays")
-    series = list(columns)
+    for one in samples:
+        if one.histogram is not None:
+            raise _no_column(one.labels)
+    times = as_int64_ns(doubles(one.timestamp_s for one in samples))
+    rows = numpy.unique(times)
+    cells = _cells(numpy, len(samples), len(rows))
+    places = (numpy.arange(len(samples)), numpy.searchsorted(rows, times))
+    cells[places] = doubles(one.value for one in samples)
+    return _frame(numpy, rows, cells, [one.labels for one in samples])
+
+
+def matrix_frame(series: Sequence[Series]) -> pd.DataFrame:
+    """See `results.Matrix.frame`."""
+    numpy = _library("numpy", "NumPy arrays")
     for one in series:
-        if one.has_histograms:
-            raise ValueError(
-                f"{dict(one.labels)} has native histograms, which no column of floats holds;"
-                " ask for histogram_quantile(), histogram_count() or histogram_sum() of it"
-            )
-    rows, places = _rows(numpy, series)
-    if len(rows) * len(series) > CELLS_MAX:
+        if one.histograms:
+            raise _no_column(one.labels)
+    first = series[0].times if series else doubles(())
+    if all(one.times is first or one.times == first for one in series):
+        # What a range query gives for series that never pause: nothing to align.
+        rows = as_int64_ns(first)
+        cells = _cells(numpy, len(series), len(rows))
+        for cell, one in zip(cells, series, strict=True):
+            cell[:] = one.numbers
+    else:
+        times = [as_int64_ns(one.times) for one in series]
+        rows = numpy.unique(numpy.concatenate(times))
+        cells = _cells(numpy, len(series), len(rows))
+        for cell, own, one in zip(cells, times, series, strict=True):
+            cell[numpy.searchsorted(rows, own)] = one.numbers
+    return _frame(numpy, rows, cells, [one.labels for one in series])
+
+
+def _no_column(labels: Mapping[str, str]) -> ValueError:
+    return ValueError(
+        f"{dict(labels)} has native histograms, which no column of floats holds;"
+        " ask for histogram_quantile(), histogram_count() or histogram_sum() of it"
+    )
+
+
+def _cells(numpy: Any, series: int, rows: int) -> Any:
+    """The block of a frame, a row for each series, NaN so far."""
+    if series * rows > CELLS_MAX:
         raise ValueError(
-            f"{len(series)} series at {len(rows)} times are more than {CELLS_MAX} cells;"
+            f"{series} series at {rows} times are more than {CELLS_MAX} cells;"
             " use query_range(), which aligns times, or take the series one by one"
         )
-    cells = numpy.full((len(series), len(rows)), numpy.nan)
-    for cell, one, place in zip(cells, series, places, strict=True):
-        cell[place] = as_float64(one.numbers)
-    index = pandas.DatetimeIndex(rows.view("datetime64[ns]"), tz="UTC", name="time")
+    return numpy.full((series, rows), numpy.nan)
+
+
+def _frame(numpy: Any, rows: Any, cells: Any, labels: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    pandas = _library("pandas", "frames")
     made: pd.DataFrame = pandas.DataFrame(
-        cells.T, index=index, columns=_columns(pandas, numpy, series), copy=False
+        cells.T,
+        index=pandas.DatetimeIndex(rows.view("datetime64[ns]"), tz="UTC", name="time"),
+        columns=_columns(pandas, numpy, labels),
+        copy=False,
     )
     return made
 
 
-def _rows(numpy: Any, series: Sequence[Column]) -> tuple[Any, list[Any]]:
-    """All times, rising (int64, nanoseconds), and for each series where its values belong."""
-    if not series:
-        return numpy.empty(0, dtype=numpy.int64), []
-    first = series[0].times
-    if all(one.times is first or one.times == first for one in series):
-        # What a range query gives for gauges that never pause: nothing to align.
-        return as_int64_ns(first), [slice(None)] * len(series)
-    times = [as_int64_ns(one.times) for one in series]
-    rows = numpy.unique(numpy.concatenate(times))
-    return rows, [numpy.searchsorted(rows, own) for own in times]
-
-
-def _columns(pandas: Any, numpy: Any, series: Sequence[Column]) -> Any:
+def _columns(pandas: Any, numpy: Any, labels: Sequence[Mapping[str, str]]) -> Any:
     """The labels of all series, as codes into the distinct values of each label."""
-    names = sorted({name for one in series for name in one.labels} - {_NAME})
-    if not names or any(_NAME in one.labels for one in series):
+    names = sorted(set().union(*labels) - {_NAME})
+    if not names or any(_NAME in one for one in labels):
         names.insert(0, _NAME)
     levels, codes = [], []
     for name in names:
-        texts = [one.labels.get(name, "") for one in series]
+        texts = [one.get(name, "") for one in labels]
         distinct = sorted(set(texts))
         code_of = {text: code for code, text in enumerate(distinct)}
         levels.append(distinct)

@@ -25,6 +25,9 @@ VALUE_CHARS_MAX: Final = 256 << 10
 """Of a value that is decoded at once, which bounds how long that takes."""
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
+_TOKEN_CHARS: Final = 12
+"""The longest token that the decoder rejects at its beginning: an escaped pair of surrogates."""
+
 _SHOWN_CHARS: Final = 60
 
 
@@ -109,7 +112,7 @@ class JsonText:
             except (StopIteration, ValueError) as problem:
                 # Either wrong or not complete yet; what comes tells.
                 if self._is_complete:
-                    is_cut = _stopped_at(problem) >= len(self.text)
+                    is_cut = _stopped_at(problem) > len(self.text) - _TOKEN_CHARS
                     raise (self._ended() if is_cut else self.error("a value")) from None
             except RecursionError:
                 raise AnswerError("the answer is nested too deeply") from None

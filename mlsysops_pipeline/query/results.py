@@ -162,15 +162,7 @@ class Vector:
 
     def frame(self) -> pd.DataFrame:
         """The same as a frame: see `Matrix.frame`; mostly with one row."""
-        return frames.frame(
-            frames.Column(
-                sample.labels,
-                frames.doubles((sample.timestamp_s,)),
-                frames.doubles((sample.value,)),
-                has_histograms=sample.histogram is not None,
-            )
-            for sample in self.samples
-        )
+        return frames.vector_frame(self.samples)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -198,10 +190,7 @@ class Matrix:
         Raises `MissingExtraError` without pandas, and `ValueError` for series of native histograms,
         which no column of floats holds, and for a frame of more than `frames.CELLS_MAX` cells.
         """
-        return frames.frame(
-            frames.Column(one.labels, one.times, one.numbers, has_histograms=bool(one.histograms))
-            for one in self.series
-        )
+        return frames.matrix_frame(self.series)
 
     def __len__(self) -> int:
         return len(self.series)
