@@ -11,12 +11,12 @@ format (conformance OC-8, OH-5, OH-6). A codec is imported when it is first used
 
 from __future__ import annotations
 
-import asyncio
 import mmap
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
 from mlsysops_pipeline.errors import MalformedError, TooLargeError
+from mlsysops_pipeline.transport.aside import Aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +55,7 @@ _GUESS_RATIO: Final = 16
 _GUESS_BYTES_MIN: Final = 16 << 10
 _GUESS_BYTES_MAX: Final = 256 << 10
 
+_ASIDE: Final = Aside("decompression")
 _INLINE_WIRE_BYTES_MAX: Final = 128 << 10
 _INLINE_BYTES_MAX: Final = 1 << 20
 """What the event loop may decompress itself: a millisecond or two at the slowest codec."""
@@ -80,7 +81,10 @@ def decompress(encoding: str, data: bytes, bytes_max: int) -> bytes:
 
 
 async def decompress_aside(encoding: str, data: bytes, bytes_max: int) -> bytes:
-    """As `decompress`; what takes longer than a few milliseconds runs in a thread."""
+    """As `decompress`; what takes longer than a few milliseconds runs in a thread, one at a time.
+
+    A few KiB may become the largest request there is, so it is not their number that bounds memory.
+    """
     if encoding in {"", "identity"}:
         return decompress(encoding, data, bytes_max)
     if len(data) <= _INLINE_WIRE_BYTES_MAX:
@@ -90,7 +94,7 @@ async def decompress_aside(encoding: str, data: bytes, bytes_max: int) -> bytes:
             return decompress(encoding, data, _INLINE_BYTES_MAX)
         except TooLargeError:
             pass  # it is larger than it looked: once more, aside
-    return await asyncio.to_thread(decompress, encoding, data, bytes_max)
+    return await _ASIDE.run(decompress, encoding, data, bytes_max)
 
 
 def compress(encoding: str, data: bytes, level: int | None = None) -> bytes:

@@ -270,6 +270,9 @@ async def test_large_json_does_not_hold_up_others(serve: Serve, client: Client) 
     answers = await asyncio.gather(*(_post(client, running.url(), body, JSON) for _ in range(3)))
     assert [200] * 3 == [answer.status for answer in answers]
     assert 6_000 == running.sinks[Signal.METRICS].items
+    # One document at a time is open, and charged as views are.
+    assert 5 * len(body) <= running.settings.memory.peak <= 6 * len(body)
+    assert running.has_given_back()
 
 
 async def test_include_metadata_and_hops(serve: Serve, client: Client) -> None:

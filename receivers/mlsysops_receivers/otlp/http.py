@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.errors import Code, PeerError
 from mlsysops_pipeline.pdata.otlp_json import decode
+from mlsysops_pipeline.transport.aside import Aside
 from mlsysops_pipeline.transport.http_messages import HttpRequest, HttpResponse
 from mlsysops_pipeline.transport.http_server import HttpServer
 from mlsysops_pipeline.transport.outgoing import HOPS_HEADER
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mlsysops_pipeline.component import Settings
+    from mlsysops_pipeline.memory import MemoryAccount
+    from mlsysops_pipeline.pdata.signal import Signal
     from mlsysops_receivers.otlp.config import HttpConfig
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 _RETRY_INFO: Final = "type.googleapis.com/google.rpc.RetryInfo"
 _INLINE_JSON_BYTES_MAX: Final = 256 << 10
+_JSON_MEMORY_RATIO: Final = 2  # besides the text itself: three times the wire, as for views
+_ASIDE: Final = Aside("json")
 
 # OC-4, OH-3: an answer of the request's type that leaves partial_success unset.
 _FULL_SUCCESS: Final = {
@@ -36,10 +41,14 @@ _FULL_SUCCESS: Final = {
 class OtlpHttp:
     """What the HTTP server is given: where requests go, and how they are refused."""
 
-    def __init__(self, config: HttpConfig, intakes: Iterable[Intake]) -> None:
+    def __init__(
+        self, config: HttpConfig, intakes: Iterable[Intake], memory: MemoryAccount
+    ) -> None:
         self._intakes = {config.path_of(intake.signal): intake for intake in intakes}
         self._senders = Senders("http")
         self._keeps_headers = config.include_metadata
+        self._memory = memory
+        self._json_turn = asyncio.Lock()
 
     def on_head(self, request: HttpRequest) -> None:
         """Refuse what is no OTLP request, and what there is no memory for, at its head."""
@@ -67,15 +76,20 @@ class OtlpHttp:
         media_type = request.media_type
         wire = request.body
         if media_type == JSON:
-            if len(wire) <= _INLINE_JSON_BYTES_MAX:
-                wire = decode(intake.signal, wire)
-            else:
-                wire = await asyncio.to_thread(decode, intake.signal, wire)
+            wire = await self._decoded(intake.signal, wire)
         headers = request.headers if self._keeps_headers else None
         hops = request.header(HOPS_HEADER)
         metadata = self._senders.metadata(request.peer, hops, headers, request.auth)
         await intake.take(wire, metadata)
         return _FULL_SUCCESS[media_type]
+
+    async def _decoded(self, signal: Signal, text: bytes) -> bytes:
+        """A JSON body as protobuf; a large one aside, one at a time, for the memory it takes."""
+        if len(text) <= _INLINE_JSON_BYTES_MAX:
+            return decode(signal, text)
+        async with self._json_turn:
+            with self._memory.held(len(text) * _JSON_MEMORY_RATIO):
+                return await _ASIDE.run(decode, signal, text)
 
     def on_error(self, request: HttpRequest | None, error: Exception) -> HttpResponse:
         """A `google.rpc.Status` in the request's encoding, JSON if that is unknown (OH-4)."""
@@ -103,7 +117,7 @@ def _json_status(told: Refusal) -> bytes:
 
 def make_http(config: HttpConfig, intakes: Iterable[Intake], settings: Settings) -> HttpServer:
     """The server of OTLP/HTTP, not started."""
-    otlp = OtlpHttp(config, intakes)
+    otlp = OtlpHttp(config, intakes, settings.memory)
     return HttpServer(
         config, otlp.handle, settings=settings, on_head=otlp.on_head, on_error=otlp.on_error
     )

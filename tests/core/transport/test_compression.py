@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
 import os
 import resource
@@ -213,3 +214,27 @@ async def test_the_event_loop_decompresses_little_itself(monkeypatch: pytest.Mon
     monkeypatch.setitem(compression._DECODERS, "gzip", lambda data, n: spy(real, data, n))
     await decompress_aside("gzip", compress("gzip", bytes(5 << 20)), LIMIT)
     assert [1 << 20, LIMIT] == limits
+
+
+async def test_senders_of_bombs_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may take 64 MiB and more for a few KiB: together they would be as many as they are."""
+    running: list[int] = [0, 0]
+    real = compression._DECODERS["gzip"]
+
+    def spy(data: bytes, bytes_max: int) -> bytes:
+        if bytes_max != LIMIT:
+            return real(data, bytes_max)
+        running[0] += 1
+        running[1] = max(running)
+        try:
+            return real(data, bytes_max)
+        finally:
+            running[0] -= 1
+
+    monkeypatch.setitem(compression._DECODERS, "gzip", spy)
+    bomb = compress("gzip", bytes(LIMIT + 1))
+    got = await asyncio.gather(
+        *(decompress_aside("gzip", bomb, LIMIT) for _ in range(5)), return_exceptions=True
+    )
+    assert [TooLargeError] * 5 == [type(error) for error in got]
+    assert 1 == running[1]
