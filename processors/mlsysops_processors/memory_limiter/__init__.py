@@ -196,6 +196,7 @@ class MemoryLimiter:
                 config.check_interval,
             ),
         )
+        self.check_memory()
         self._settings.tasks.spawn_forever("memory check", self._check_regularly)
 
     async def shutdown(self) -> None:
@@ -217,10 +218,14 @@ class MemoryLimiter:
             raise self._refusal()
 
     def process(self, payload: Payload) -> Payload:
-        """Pass what may be kept; its bytes are in flight already. Raises `RetryableError`."""
+        """Pass what may be kept; its bytes are in flight already. Raises `RetryableError`.
+
+        Between two looks it matters for what has become larger since it was admitted, by
+        decompression.
+        """
         accepted, refused = self._counters[payload.signal]
         policy = self._policy
-        if policy is not None and policy.refusing:
+        if policy is not None and not policy.keeps(self._settings.memory.in_flight):
             refused.add(payload.items)
             raise self._refusal()
         accepted.add(payload.items)

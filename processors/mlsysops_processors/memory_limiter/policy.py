@@ -6,6 +6,10 @@ it is judged at intervals, after a collection, and it alone cannot keep the door
 refusing ends when few bytes are in flight and resident memory has stopped growing. What is still
 resident then is the process itself; refusing more data would not make it smaller. That level is
 tolerated, and only growth beyond it by the spike limit is pressure again.
+
+Between two looks resident memory grows by what comes in, at least. So no more comes in than there
+was room for at the last look, or than the spike limit, if that is more: the process itself takes
+memory too, of which bytes in flight alone know nothing.
 """
 
 from __future__ import annotations
@@ -79,6 +83,7 @@ class Policy:
         "_collected_s",
         "_collecting_s",
         "_gates",
+        "_in_flight_before",
         "_resident_before",
         "_tolerated",
         "limits",
@@ -91,13 +96,25 @@ class Policy:
         self._gates = {Pressure.SOFT: soft, Pressure.HARD: hard}
         self._collected_s = float("-inf")
         self._collecting_s = 0.0
+        self._in_flight_before = 0
         self._resident_before = 0
         self._tolerated = 0
 
     def admits(self, size: int, in_flight: int) -> bool:
         """Whether ``size`` more bytes may come in now (between two looks as well)."""
         limits = self.limits
-        return not self.refusing and in_flight < limits.soft and in_flight + size <= limits.hard
+        after = in_flight + size
+        if self.refusing or in_flight >= limits.soft or after > limits.hard:
+            return False
+        room = max(limits.hard - self._resident_before, limits.spike)
+        if after <= self._in_flight_before + room:
+            return True
+        # A message that is larger than the room would never get in: when little else is in flight.
+        return in_flight <= limits.spike // 2
+
+    def keeps(self, in_flight: int) -> bool:
+        """Whether what is in flight already may go on."""
+        return not self.refusing and in_flight <= self.limits.hard
 
     def pressure(self, resident: int) -> Pressure:
         """How full memory is."""
@@ -134,6 +151,7 @@ class Policy:
         elif not self.refusing:
             # It sinks with what is given back; only a refusal lets it rise.
             self._tolerated = resident if refused_before else min(self._tolerated, resident)
+        self._in_flight_before = in_flight
         self._resident_before = resident
         return self.refusing
 

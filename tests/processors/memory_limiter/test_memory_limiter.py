@@ -57,6 +57,30 @@ class Rig:
         return self.settings.meter.value(name, processor="memory_limiter")
 
 
+async def test_what_decompression_made_too_large_is_refused_before_the_next_look() -> None:
+    rig = Rig()
+    await rig.limiter.start()
+    payload = make_payload(Signal.METRICS, 3)
+    rig.memory.charge(100 * MIB)
+    assert payload is rig.limiter.process(payload)
+    rig.memory.charge(1)
+    with pytest.raises(RetryableError):
+        rig.limiter.process(payload)
+    assert 3 == rig.value("otelcol_processor_memory_limiter_refused_metric_points")
+    await rig.limiter.shutdown()
+
+
+async def test_memory_is_looked_at_when_it_starts() -> None:
+    rig = Rig()
+    rig.machine.resident = 60 * MIB
+    await rig.limiter.start()
+    rig.memory.charge(30 * MIB)
+    with pytest.raises(RetryableError):
+        rig.limiter.admit(20 * MIB)
+    rig.limiter.admit(10 * MIB)
+    await rig.limiter.shutdown()
+
+
 async def test_fill_drain_and_it_accepts_again_within_two_intervals() -> None:
     rig = Rig()
     await rig.limiter.start()

@@ -38,6 +38,43 @@ def test_bytes_in_flight_decide_between_two_looks_too() -> None:
     assert limiter.admits(1, in_flight=79 * MIB)
 
 
+def test_between_two_looks_no_more_comes_in_than_there_was_room_for() -> None:
+    """The process itself takes memory too, of which bytes in flight know nothing."""
+    limiter = policy()
+    limiter.judge(10 * MIB, 60 * MIB)
+
+    assert limiter.admits(1 * MIB, in_flight=49 * MIB)
+    assert not limiter.admits(1 * MIB, in_flight=50 * MIB)
+
+
+def test_without_room_the_spike_limit_may_come_in() -> None:
+    limiter = policy()
+    limiter.judge(0, 500 * MIB)
+    limiter.judge(0, 500 * MIB)
+
+    assert limiter.admits(1 * MIB, in_flight=19 * MIB)
+    assert not limiter.admits(1 * MIB, in_flight=20 * MIB)
+
+
+def test_a_message_larger_than_the_room_gets_in_when_little_else_is_in_flight() -> None:
+    limiter = policy()
+    limiter.judge(0, 70 * MIB)
+
+    assert limiter.admits(90 * MIB, in_flight=10 * MIB)
+    assert not limiter.admits(89 * MIB, in_flight=11 * MIB)
+    assert not limiter.admits(101 * MIB, in_flight=0)
+
+
+def test_what_grew_since_it_was_admitted_goes_on_up_to_the_hard_limit() -> None:
+    limiter = policy()
+    limiter.judge(0, 0)
+
+    assert limiter.keeps(100 * MIB)
+    assert not limiter.keeps(100 * MIB + 1)
+    limiter.judge(80 * MIB, 0)
+    assert not limiter.keeps(0)
+
+
 def test_resumes_below_the_soft_limit_at_once() -> None:
     limiter = policy()
     limiter.judge(90 * MIB, 95 * MIB)
