@@ -149,15 +149,17 @@ class OtlpGrpcExporter:
         if channel is None:
             raise PermanentError("the exporter is not running")
         fields = self._head(payload)
-        message = payload.joined()
-        if self._encoding:
-            if len(message) <= _INLINE_BYTES_MAX:
-                message = compress(self._codec, message)
-            else:
-                message = await asyncio.to_thread(compress, self._codec, message)
-        outcome = await channel.call(
-            fields, message, self._timeout_s, is_compressed=bool(self._encoding)
-        )
+        # What is joined is a copy, besides the members that the queue holds.
+        with self._settings.memory.held(payload.size if len(payload.wires) > 1 else 0):
+            message = payload.joined()
+            if self._encoding:
+                if len(message) <= _INLINE_BYTES_MAX:
+                    message = compress(self._codec, message)
+                else:
+                    message = await asyncio.to_thread(compress, self._codec, message)
+            outcome = await channel.call(
+                fields, message, self._timeout_s, is_compressed=bool(self._encoding)
+            )
         if outcome.code is not Code.OK:
             raise error_of(outcome)
         body = outcome.body

@@ -113,6 +113,18 @@ async def test_a_payload_of_several_members_is_one_request(signal: Signal) -> No
     assert expected == REQUESTS[signal].FromString(server.requests[0])
 
 
+async def test_the_copy_that_joins_members_is_charged_to_the_memory_account() -> None:
+    alone = make_payload(Signal.LOGS, 3)
+    merged = Payload.merge([alone, alone])
+    with grpcio_server(answers()) as server:
+        async with exporter_to(server.port) as exporter:
+            memory = exporter._settings.memory
+            await exporter.export(alone)
+            assert 0 == memory.peak
+            await exporter.export(merged)
+            assert (merged.size, 0) == (memory.peak, memory.in_flight)
+
+
 async def test_an_empty_request_is_sent_as_one() -> None:
     with grpcio_server(answers(b"\x0a\x00")) as server:
         async with exporter_to(server.port, compression="none") as exporter:
