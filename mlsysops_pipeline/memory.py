@@ -81,11 +81,27 @@ def settle_objects() -> None:
 
 def resident_bytes() -> int:
     """Resident memory of this process; 0 where the system does not tell (not Linux)."""
+    return _statm_bytes()[1]
+
+
+def heap_bytes() -> int:
+    """Resident memory that is not mapped from files: objects, buffers, stacks. 0 if not known."""
+    sizes = _statm_bytes()
+    return sizes[1] - sizes[2]
+
+
+def system_bytes() -> int:
+    """Memory obtained from the system for data, resident or not. 0 where it is not known."""
+    return _statm_bytes()[5]
+
+
+def _statm_bytes() -> list[int]:
+    """Size, resident, shared, text, library and data memory of this process (proc(5))."""
     try:
         with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123  read every second
-            return int(statm.read().split()[1]) * _PAGE_BYTES
+            return [int(pages) * _PAGE_BYTES for pages in statm.read().split()]
     except OSError:
-        return 0
+        return [0] * 7
 
 
 def give_back() -> None:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.errors import DropReason
-from mlsysops_pipeline.memory import resident_bytes
+from mlsysops_pipeline.memory import heap_bytes, resident_bytes, system_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,18 @@ class ProcessMetrics:
                 "By",
                 "Total physical memory (resident set size)",
             ): resident_bytes,
+            (
+                "gauge",
+                "otelcol_process_runtime_heap_alloc_bytes",
+                "By",
+                "Resident memory that is not mapped from files",
+            ): heap_bytes,
+            (
+                "gauge",
+                "otelcol_process_runtime_total_sys_memory_bytes",
+                "By",
+                "Memory obtained from the system for data",
+            ): system_bytes,
             (
                 "gauge",
                 "mlsysops_bytes_in_flight",

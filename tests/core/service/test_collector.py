@@ -193,6 +193,15 @@ async def test_embedded_it_opens_no_listener_of_its_own_and_leaves_logging_alone
     assert before == (root.level, list(root.handlers))
 
 
+async def test_the_memory_of_the_process_is_told_as_the_collector_tells_it() -> None:
+    async with Collector(ONE, sources=["app"], sinks={"seen": Received()}) as collector:
+        told = {sample.name: sample.value for sample in collector.metrics()}
+
+    resident = told["otelcol_process_memory_rss"]
+    assert 1 << 20 < told["otelcol_process_runtime_heap_alloc_bytes"] < resident
+    assert 1 << 20 < told["otelcol_process_runtime_total_sys_memory_bytes"]
+
+
 async def test_several_collectors_live_side_by_side() -> None:
     left, right = Received(), Received()
     async with (
