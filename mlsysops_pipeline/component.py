@@ -16,7 +16,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from mlsysops_pipeline.errors import DropReason
+from mlsysops_pipeline.errors import Bug, DropReason
 from mlsysops_pipeline.ids import ComponentID, PipelineID
 
 if TYPE_CHECKING:
@@ -235,6 +235,13 @@ class Settings:
     pipeline: PipelineID | None = None
     ledger: PipelineLedger | None = None
     exporter_ledgers: Mapping[Signal, ExporterLedger] = field(default_factory=dict)
+
+    @property
+    def pipeline_ledger(self) -> PipelineLedger:
+        """``ledger``, for processors, which always have one. Raises `Bug` for other kinds."""
+        if self.ledger is None:
+            raise Bug(f"{self.kind.value} {self.id} is in no pipeline and has no ledger of one")
+        return self.ledger
 
 
 ConfigClass: TypeAlias = "type[BaseModel]"

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from mlsysops_pipeline.errors import DropReason
 from mlsysops_pipeline.registry import Registry
 from mlsysops_pipeline.service.catalogue import BEGIN, END, table
@@ -36,6 +38,23 @@ def test_the_embedding_example_runs_and_prints_what_it_received() -> None:
     )
 
     assert ("metrics 3 items\n", "") == (done.stdout, done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_examples_are_clean_for_a_strict_type_checker(tmp_path: Path) -> None:
+    """What a third party sees of our types, with its own settings and not with ours."""
+    for number, example in enumerate(blocks("python")):
+        (tmp_path / f"example{number}.py").write_text(example, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir=cache", *tmp_path.glob("*.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "Success: no issues found in 2 source files\n" == done.stdout, done.stdout
 
 
 def test_the_component_example_works_as_a_package_of_its_own(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from mlsysops_pipeline.config.schema import ComponentConfig, Duration, Finding
 from mlsysops_pipeline.delivery.batching import Batch, Batcher, BatchRules
 from mlsysops_pipeline.delivery.causes import CauseLog
 from mlsysops_pipeline.delivery.config import repeated_keys
-from mlsysops_pipeline.errors import Bug, DropReason, PeerError, PermanentError, RetryableError
+from mlsysops_pipeline.errors import DropReason, PeerError, PermanentError, RetryableError
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_processors.batch.handover import Handover
 from mlsysops_processors.batch.metrics import BatchMetrics
@@ -80,13 +80,12 @@ class BatchProcessor:
     """
 
     def __init__(self, config: Config, settings: Settings, next_: Consumer) -> None:
-        if settings.ledger is None:
-            raise Bug("a processor runs in a pipeline")
         self.items = 0
         self.size = 0
         self._settings = settings
         self._clock = settings.clock
-        settings.ledger.hold(lambda: self.items)
+        ledger = settings.pipeline_ledger
+        ledger.hold(lambda: self.items)
         self._rules = config.rules()
         self._batcher = Batcher(self._rules)
         self._combinations: set[tuple[tuple[str, ...], ...]] = set()
@@ -99,7 +98,7 @@ class BatchProcessor:
             self._rules.metadata_keys,
             metrics=self._metrics,
             causes=self._causes,
-            on_lost=settings.ledger.drop,
+            on_lost=ledger.drop,
             on_gone=self._gone,
         )
         self._flush: Timer | None = None

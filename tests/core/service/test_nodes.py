@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mlsysops_pipeline.component import PipelineID
+from mlsysops_pipeline.component import Kind, PipelineID
 from mlsysops_pipeline.errors import (
+    Bug,
     Code,
     DropReason,
     MalformedError,
@@ -159,3 +160,10 @@ def test_a_receiver_asks_every_pipeline_before_it_reads() -> None:
     ReceiverEntry([open_]).admit(10)
     with pytest.raises(RetryableError, match="high memory"):
         ReceiverEntry([open_, shut]).admit(10)
+
+
+def test_only_processors_have_the_ledger_of_a_pipeline() -> None:
+    ledger = PipelineLedger()
+    assert ledger is make_settings(ledger=ledger).pipeline_ledger
+    with pytest.raises(Bug, match="receiver otlp is in no pipeline"):
+        _ = make_settings("otlp", kind=Kind.RECEIVER).pipeline_ledger
