@@ -121,7 +121,7 @@ class Receiver:
         self.active += 1
         self.active_peak = max(self.active_peak, self.active)
         try:
-            answer = await self._answer(outcome, headers, body)
+            answer = await self._answer(reader, outcome, headers, body)
         finally:
             self.active -= 1
         if answer is None:
@@ -134,14 +134,15 @@ class Receiver:
         return True
 
     async def _answer(
-        self, outcome: Outcome, headers: dict[str, str], body: bytes
+        self, reader: asyncio.StreamReader, outcome: Outcome, headers: dict[str, str], body: bytes
     ) -> Answer | None:
         if isinstance(outcome, Close):
             return None
         if isinstance(outcome, Hang):
             if outcome.stores:
                 self.take(headers, body)
-            await asyncio.Event().wait()
+            await reader.read()  # until the client has had enough
+            return None
         if isinstance(outcome, Answer):
             await asyncio.sleep(outcome.slow_s)
             return outcome
@@ -181,10 +182,10 @@ class Receiver:
         if not pairs:
             raise Refused(f"no samples: {labels}")
         have = self.series.get(labels, [])
-        newest = have[-1] if have else (-1, 0.0)
+        newest = have[-1] if have else (-(1 << 63), 0.0)
         taken = []
         for pair in pairs:
-            if pair[0] == newest[0] and _bits(pair[1]) == _bits(newest[1]):
+            if any(pair[0] == one[0] and _bits(pair[1]) == _bits(one[1]) for one in have):
                 self.repeated += 1
                 continue
             if pair[0] <= newest[0]:
