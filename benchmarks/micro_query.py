@@ -161,6 +161,7 @@ async def measure(port: int, loads_ms: list[float]) -> None:
             frame = (await ask()).frame
             print(f"{'      its frame()':28}{'':22}{best_us(frame, RUNS) / 1e3:11.2f}")
     async with QueryClient(local=f"http://127.0.0.1:{port}/metrics") as client:
+        gc.collect()
         runs = [await stall_ms(partial(client.latest, "app_load")) for _ in range(RUNS)]
         print(_row(f"latest, page of {PAGE_SERIES:,}", runs, 0))
 

@@ -31,6 +31,7 @@ from mlsysops_pipeline.query import (
     Server,
     Vector,
 )
+from mlsysops_pipeline.query.http import PIECE_BYTES
 from mlsysops_pipeline.testing import JumpClock
 
 if TYPE_CHECKING:
@@ -176,6 +177,35 @@ async def test_compressed_answers_are_read() -> None:
 
     assert isinstance(result, Vector)
     assert 2000 == len(result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+async def test_others_run_between_any_two_pieces_of_an_answer(encoding: str) -> None:
+    """2,000 series are a third of a megabyte of JSON; how long a piece takes is a benchmark."""
+    text = json.dumps(
+        data("vector", [{**ONE, "metric": {"i": str(i), "n": "x" * 120}} for i in range(2000)])
+    ).encode()
+    body = gzip.compress(text) if encoding == "gzip" else text
+    handler = answering(body=body, headers={"Content-Encoding": encoding})
+    turns = 0
+    is_done = False
+
+    async def tick() -> None:
+        nonlocal turns
+        while not is_done:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with serving(handler) as url, QueryClient(url) as client, asyncio.TaskGroup() as group:
+        await client.query("up")
+        group.create_task(tick())
+        result = await client.query("up")
+        is_done = True
+
+    assert isinstance(result, Vector)
+    assert 2000 == len(result)
+    assert turns >= len(text) / PIECE_BYTES
 
 
 async def test_a_compressed_answer_counts_as_large_as_it_is() -> None:
