@@ -59,7 +59,8 @@ _ODD = st.one_of(
 def _points(draw: DrawFn) -> bytes:
     """A data point: mostly as encoders write it, sometimes as nobody does."""
     pieces = [_fixed(2, "Q", draw(_TIMES))] if draw(st.booleans()) else []
-    pieces += [_fixed(3, "Q", draw(_TIMES)), draw(_VALUE)]
+    # The time, or what looks like it but for the tag.
+    pieces += [_fixed(draw(st.sampled_from([3, 3, 3, 2, 10])), "Q", draw(_TIMES)), draw(_VALUE)]
     pieces += draw(st.lists(_ATTRIBUTE, max_size=3))
     if draw(st.integers(0, 2)) == 0:
         pieces += draw(st.lists(_ODD, max_size=2))
@@ -152,6 +153,30 @@ _LISTS: SearchStrategy[list[bytes]] = st.lists(_metrics(), min_size=1, max_size=
 def test_points_are_what_protobuf_reads_however_often_they_come(wires: list[bytes]) -> None:
     bench = Bench()
     for wire in [*wires, *wires, *reversed(wires)]:
+        assert _expected(wire) == _found(bench, wire)
+
+
+def test_what_follows_a_point_in_its_metric_is_not_taken_for_its_attribute() -> None:
+    """A field that gauges will have one day, with the number that attributes have in points."""
+    first, second = (_framed(7, _attribute(key, "x")) for key in "ab")
+    point = _fixed(3, "Q", 2) + _fixed(4, "d", 1.5) + first
+    name = _framed(1, b"name")
+    bench = Bench()
+    for wire in (
+        name + _framed(5, _framed(1, point) + second),
+        name + _framed(5, _framed(1, point + second) * 2),
+    ):
+        for _ in range(2):
+            assert _expected(wire) == _found(bench, wire)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_only_a_time_is_taken_for_the_time(count: int) -> None:
+    rest = _fixed(4, "d", 1.5) + _framed(7, _attribute("a", "x"))
+    bench = Bench()
+    for number in (3, 2, 10, 3):
+        point = _fixed(2, "Q", 1) + _fixed(number, "Q", 2) + rest
+        wire = _framed(1, b"name") + _framed(5, _framed(1, point) * count)
         assert _expected(wire) == _found(bench, wire)
 
 
