@@ -24,7 +24,7 @@ from mlsysops_pipeline.transport.cors import Cors
 from mlsysops_pipeline.transport.http_connection import HttpConnection
 from mlsysops_pipeline.transport.http_messages import HttpRequest, HttpResponse, plain_refusal
 from mlsysops_pipeline.transport.server_settings import address_family
-from mlsysops_pipeline.transport.tls import server_context
+from mlsysops_pipeline.transport.tls import server_context, watch_handshakes
 
 if TYPE_CHECKING:
     import socket
@@ -96,6 +96,8 @@ class HttpServer:
         """Bind and listen."""
         config = self.config
         tls = server_context(config.tls, ("http/1.1",), self._logger) if config.tls else None
+        if tls is not None:
+            watch_handshakes(tls, self._handshake_failed)
         if config.auth is not None:
             self.authenticator = server_authenticator(
                 self._settings.host, config.auth.authenticator
@@ -174,6 +176,9 @@ class HttpServer:
         """Remember a handler that was stopped until it has ended."""
         self._lingering.add(task)
         task.add_done_callback(self._lingering.discard)
+
+    def _handshake_failed(self, why: str) -> None:
+        self.complain(f"tls: {why}", f"TLS handshake failed: {why}")
 
     def complain(self, cause: str, message: str) -> None:
         """Log why a connection was ended, each cause once a minute at most."""

@@ -251,6 +251,36 @@ def server_context(
     return front
 
 
+def watch_handshakes(context: ssl.SSLContext, on_failure: Callable[[str], None]) -> None:
+    """Have ``on_failure`` told why a handshake of a server failed, which event loops keep quiet.
+
+    Not that a peer hung up in the middle: probes of ports do, and nothing is wrong with TLS then.
+    """
+
+    class Watched(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError):
+                raise
+            except ssl.SSLError as error:
+                on_failure(_handshake_problem(error))
+                raise
+
+    context.sslobject_class = Watched
+
+
+def _handshake_problem(error: ssl.SSLError) -> str:
+    """One phrase, which names whose certificate it is about."""
+    reason = (error.reason or str(error)).lower().replace("_", " ")
+    if reason == "certificate verify failed":
+        message = getattr(error, "verify_message", "")
+        return f"the client's certificate is not accepted{message and f': {message}'}"
+    if "alert" in reason:
+        return f"the client does not accept ours: {reason}"
+    return reason
+
+
 def client_context(config: TlsClientConfig, alpn: Sequence[str] = ()) -> ssl.SSLContext:
     """The context of a client as of now; see `client_context_source` for reloading.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ import pytest
 import trustme
 
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_pipeline.testing import make_wire
+from mlsysops_pipeline.testing import make_wire, wait_until
 from tests.receivers.otlp_running import PROTOBUF
 
 if TYPE_CHECKING:
@@ -74,7 +76,9 @@ async def test_tls_for_both_protocols(serve: Serve, files: dict[str, str]) -> No
     assert 6 == running.sinks[Signal.METRICS].items
 
 
-async def test_clients_need_a_certificate(serve: Serve, files: dict[str, str]) -> None:
+async def test_clients_need_a_certificate(
+    serve: Serve, files: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
     tls = {**files, "client_ca_file": _authority(files)}
     running = await serve(grpc={"tls": tls}, http={"tls": tls})
     assert b"" == await _by_grpc(running, CLIENT)
@@ -86,10 +90,44 @@ async def test_clients_need_a_certificate(serve: Serve, files: dict[str, str]) -
         with pytest.raises(aiohttp.ClientError):
             await _by_http(running, identity)
     assert 6 == running.sinks[Signal.METRICS].items
+    expected = {
+        f"{protocol} connection ended: TLS handshake failed: {why}"
+        for protocol in ("gRPC", "HTTP")
+        for why in (
+            "peer did not return a certificate",
+            "the client's certificate is not accepted",
+        )
+    }
+    assert expected == {message.split(": unable")[0] for message in caplog.messages}
+    assert len(expected) == len(caplog.messages)
+
+
+async def test_a_client_that_does_not_know_our_authority_is_logged(
+    serve: Serve, files: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    running = await serve(http={"tls": files})
+
+    def shake() -> None:
+        context = ssl.create_default_context()
+        address = ("127.0.0.1", running.receiver.ports["http"])
+        with (
+            socket.create_connection(address, timeout=5) as sock,
+            pytest.raises(ssl.SSLCertVerificationError),
+        ):
+            context.wrap_socket(sock, server_hostname="localhost")
+
+    for _ in range(2):
+        await asyncio.to_thread(shake)
+    await wait_until(lambda: caplog.messages)
+    why = "the client does not accept ours: tlsv1 alert unknown ca"
+    assert [f"HTTP connection ended: TLS handshake failed: {why}"] == caplog.messages
 
 
 async def test_plain_text_to_a_tls_port_is_no_trouble(
-    serve: Serve, client: aiohttp.ClientSession, files: dict[str, str]
+    serve: Serve,
+    client: aiohttp.ClientSession,
+    files: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     running = await serve(grpc={"tls": files}, http={"tls": files})
     for protocol in ("grpc", "http"):
@@ -97,11 +135,13 @@ async def test_plain_text_to_a_tls_port_is_no_trouble(
         with pytest.raises(aiohttp.ClientError):
             await client.post(url, data=b"")
     assert b"" == await _by_grpc(running)
+    assert [
+        f"{protocol} connection ended: TLS handshake failed: http request"
+        for protocol in ("gRPC", "HTTP")
+    ] == caplog.messages
 
 
 async def test_another_protocol_by_alpn_is_refused(serve: Serve, files: dict[str, str]) -> None:
-    import asyncio
-
     running = await serve(grpc={"tls": files})
     context = ssl.create_default_context()
     AUTHORITY.configure_trust(context)

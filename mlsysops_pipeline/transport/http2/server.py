@@ -20,6 +20,7 @@ from mlsysops_pipeline.transport.http2 import limits
 from mlsysops_pipeline.transport.http2.grpc import Action, Call, GrpcConnection
 from mlsysops_pipeline.transport.http2.requests import NO_AUTH, GrpcRequest, read_headers
 from mlsysops_pipeline.transport.http2.status import GrpcStatus
+from mlsysops_pipeline.transport.tls import watch_handshakes
 
 if TYPE_CHECKING:
     import logging
@@ -337,6 +338,8 @@ class NativeGrpcServer:
     async def start(self) -> None:
         """Listen. Raises `OSError` when that is not possible."""
         loop = asyncio.get_running_loop()
+        if self._tls is not None:
+            watch_handshakes(self._tls, self._handshake_failed)
         for sock in self._sockets:
             make = (
                 loop.create_unix_server
@@ -405,6 +408,9 @@ class NativeGrpcServer:
         """Remember a task that nobody else awaits until it has ended."""
         self._lingering.add(task)
         task.add_done_callback(self._lingering.discard)
+
+    def _handshake_failed(self, why: str) -> None:
+        self.complain(f"tls: {why}", f"TLS handshake failed: {why}")
 
     def complain(self, cause: str, message: str) -> None:
         """Log why a connection was ended, each cause once a minute at most."""
