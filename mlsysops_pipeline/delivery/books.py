@@ -79,6 +79,18 @@ class Books:
         self._meter = meter
         self._is_detailed = meter.is_detailed
 
+    def observe_ledger(self) -> None:
+        """Show the ledger, as far as counters do not: enqueued = sent + these two + dropped."""
+        ledger = self.ledger
+
+        def show(what: str, text: str, read: Callable[[], int]) -> None:
+            name = f"mlsysops_exporter_{what}_items"
+            self._meter.gauge(name, "{item}", text).observe(self._typed, read)
+
+        show("enqueued", "Items taken and not given back to senders", lambda: ledger.enqueued)
+        show("queued", "Items that wait in the sending queue", lambda: ledger.queued)
+        show("in_flight", "Items being delivered or tried again", lambda: ledger.in_flight)
+
     def observe_deliveries(self, running: Callable[[], int]) -> None:
         """Show how many requests are being delivered, waits between attempts included."""
         self._meter.gauge(

@@ -72,6 +72,7 @@ class Sender:
         described = getattr(exporter, "telemetry_attributes", {})
         attributes: Mapping[str, str] = described(signal) if callable(described) else described
         self._books = Books(settings, signal, ledger, attributes)
+        self._books.observe_ledger()
         self._books.observe_deliveries(lambda: self._deliveries)
         timeout_s, retry, queue = _sections(config)
         self._courier = Courier(
@@ -174,6 +175,7 @@ class Sender:
         self._is_closed = True
         self._courier.hurry()
         lost_before = self.ledger.dropped[DropReason.SHUTDOWN]
+        began_s = self._settings.clock.monotonic()
         try:
             if self._intake is not None:
                 self._intake.close()
@@ -182,7 +184,9 @@ class Sender:
             self._courier.abort()
             if self._intake is not None:
                 self._intake.workers.give_up()
-            self._report_lost(self.ledger.dropped[DropReason.SHUTDOWN] - lost_before, drain_s)
+            is_late = self._settings.clock.monotonic() - began_s >= drain_s
+            lost = self.ledger.dropped[DropReason.SHUTDOWN] - lost_before
+            self._report_lost(lost, f"within {drain_s:.1f} s of" if is_late else "while")
         if self._intake is not None:
             await self._intake.workers.end()
         await self._drain(_END_S)  # deliveries without a queue end in their callers' tasks
@@ -206,14 +210,14 @@ class Sender:
         finally:
             timer.cancel()
 
-    def _report_lost(self, items: int, drain_s: float) -> None:
+    def _report_lost(self, items: int, when: str) -> None:
         if items:
             last = self._courier.last_error
             self._settings.logger.error(
-                "dropped %d items (%s): not delivered within %.1f s of stopping%s",
+                "dropped %d items (%s): not delivered %s stopping%s",
                 items,
                 self.signal,
-                drain_s,
+                when,
                 f"; last error: {last}" if last else "",
             )
 

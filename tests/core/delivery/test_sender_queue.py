@@ -305,6 +305,12 @@ async def test_the_queue_shows_how_full_it_is_in_its_own_units(
     assert (used or size) == rig.meter.value("otelcol_exporter_queue_size", **labels)
     assert 100_000 == rig.meter.value("otelcol_exporter_queue_capacity", **labels)
     assert size == rig.meter.value("mlsysops_exporter_queue_bytes", **labels)
+    enqueued, queued, in_flight = (
+        rig.meter.value(f"mlsysops_exporter_{what}_items", **labels)
+        for what in ("enqueued", "queued", "in_flight")
+    )
+    assert (11, rig.ledger.queued, rig.ledger.in_flight) == (enqueued, queued, in_flight)
+    assert enqueued == queued + in_flight
 
 
 # Batches.
