@@ -240,6 +240,7 @@ def test_json_of_any_other_shape_is_an_error_or_an_answer(result: Any, kind: str
         read(answer(kind, result), 11)
 
 
+BROKEN_BUCKET = {"count": "1", "sum": "1", "buckets": [[7, "1", "2", "1"]]}
 SERIES = '{"metric":{"a":"b"},"values":'
 
 
@@ -273,6 +274,13 @@ SERIES = '{"metric":{"a":"b"},"values":'
         (matrix(({}, [(T0 + i, "e" * (i == 7) + "1") for i in range(300)])), "no number"),
         (answer("matrix", [{"metric": {}, "values": [[T0, "1", 2]]}]), "points that are none"),
         (answer("matrix", [{"metric": {}, "histograms": [[T0, 5]]}]), "a histogram that is none"),
+        (answer("matrix", [{"metric": {}, "histograms": 5}]), r"'\[' expected"),
+        (answer("matrix", [{"metric": {}, "histograms": 5, "x": []}]), "histograms that are none"),
+        (
+            answer("vector", [{"metric": {}, "histogram": [T0, BROKEN_BUCKET]}]),
+            "a bucket that is none",
+        ),
+        (answer("vector", [{"metric": {}, "value": [T0, "1"]}, 5]), "a series expected"),
         (vector(({}, "1"))[:-1] + "}}", "the end expected"),
         (vector(({}, "1")) + "x", "the end expected"),
         (vector(({}, "1")).replace('"1"', "NaN"), "a value expected"),
@@ -283,6 +291,15 @@ SERIES = '{"metric":{"a":"b"},"values":'
 def test_what_is_wrong_is_said(text: str, problem: str) -> None:
     with pytest.raises((AnswerError, NoAnswerError), match=problem.replace("(", r"\(")):
         read(text, 4096)
+
+
+def test_times_rise_from_piece_to_piece() -> None:
+    points = [(T0 + i, "1") for i in range(20)]
+    text = matrix(({}, points + points[-1:]))
+
+    for piece in range(20, 50):
+        with pytest.raises(AnswerError, match="times do not rise"):
+            read(text, piece)
 
 
 def test_a_reader_is_only_as_large_as_what_was_not_read() -> None:

@@ -257,6 +257,8 @@ async def test_a_bad_expression_is_answered_with_the_words_of_the_server() -> No
         ({"status": 405, "text": ""}, RefusedError, "HTTP 405"),
         ({"status": 429, "text": "slow down"}, RefusedError, "HTTP 429 .*slow down"),
         ({"status": 500, "text": "{"}, RefusedError, "HTTP 500"),
+        ({"status": 500, "text": "[" * 50_000}, RefusedError, "HTTP 500"),
+        ({"status": 400, "text": '{"error": {}}'}, RefusedError, "HTTP 400"),
         (
             {"status": 502, "text": "<html><style>p{}</style><h1>Bad\n gateway</h1></html>"},
             RefusedError,
@@ -368,6 +370,7 @@ async def test_a_client_that_is_closed_says_so() -> None:
 
     with pytest.raises(NoAnswerError, match="the client is closed"):
         await client.query("up")
+    assert "closed=True" in repr(client)
 
 
 async def test_questions_run_side_by_side_on_kept_connections() -> None:
@@ -384,6 +387,12 @@ async def test_questions_run_side_by_side_on_kept_connections() -> None:
 
     assert [float(i) for i in range(50)] == [getattr(r, "value", None) for r in results]
     assert 16 >= len(peers)
+
+
+async def test_tls_with_a_server_that_has_none() -> None:
+    async with serving(answering()) as url, QueryClient(url.replace("http:", "https:")) as client:
+        with pytest.raises(NoAnswerError, match=r"cannot connect: .*SSL"):
+            await client.query("up")
 
 
 @pytest.fixture
@@ -461,6 +470,8 @@ async def test_latest_wants_texts() -> None:
             await client.latest("load", cpu=1)  # type: ignore[arg-type]  # what is tested
         with pytest.raises(ValueError, match="name of the metric is empty"):
             await client.latest("")
+        with pytest.raises(TypeError, match="name of a metric is a text, not int"):
+            await client.latest(1)  # type: ignore[arg-type]  # what is tested
 
 
 async def test_the_functions_ask_where_the_environment_says(

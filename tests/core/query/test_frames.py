@@ -32,13 +32,15 @@ def series(labels: dict[str, str], points: dict[float, float]) -> Series:
 
 
 def test_arrays_share_memory_and_have_exact_times() -> None:
-    one = series({}, {T0 + 0.123: 1.5, T0 + 0.999: math.nan})
+    one = series({"__name__": "m"}, {T0 + 0.123: 1.5, T0 + 0.999: math.nan})
 
     dtypes = (one.values.dtype, one.timestamps_s.dtype, one.timestamps_ns.dtype)
     assert ("float64", "float64", "int64") == tuple(map(str, dtypes))
     assert [T0 * 10**9 + 123_000_000, T0 * 10**9 + 999_000_000] == one.timestamps_ns.tolist()
     assert np.shares_memory(one.values, one.values)
     np.testing.assert_array_equal([1.5, math.nan], one.values)
+    assert [T0 + 0.123, T0 + 0.999] == one.timestamps_s.tolist()
+    assert ("m", 2, "Series({'__name__': 'm'}, points=2)") == (one.name, len(one), repr(one))
 
 
 def test_a_vector_as_arrays_and_as_one_row() -> None:
@@ -50,10 +52,12 @@ def test_a_vector_as_arrays_and_as_one_row() -> None:
     )
     frame = vector.frame()
 
-    assert ([1.0, 2.0], [T0 * 10**9] * 2) == (
+    assert ([1.0, 2.0], [T0] * 2, [T0 * 10**9] * 2) == (
         vector.values.tolist(),
+        vector.timestamps_s.tolist(),
         vector.timestamps_ns.tolist(),
     )
+    assert vector.values.dtype == np.float64
     assert (1, 2) == frame.shape
     assert 2.0 == frame[("up", "a")].iloc[0]
     assert [pd.Timestamp(T0, unit="s", tz="UTC")] == list(frame.index)
@@ -109,9 +113,11 @@ def test_a_series_without_labels_has_a_column() -> None:
 def test_histograms_are_no_column_of_floats() -> None:
     points = (HistogramPoint(T0, Histogram(1, 2)),)
     matrix = Matrix((Series({"a": "b"}, array("d"), array("d"), points),))
+    vector = Vector((Sample({"a": "b"}, T0, math.nan, points[0].histogram),))
 
-    with pytest.raises(ValueError, match=r"has native histograms.*histogram_quantile"):
-        matrix.frame()
+    for result in (matrix, vector):
+        with pytest.raises(ValueError, match=r"has native histograms.*histogram_quantile"):
+            result.frame()
 
 
 def test_a_frame_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
