@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any, Self
 from mlsysops_pipeline.clock import SystemClock
 from mlsysops_pipeline.component import ComponentID, Kind, Status
 from mlsysops_pipeline.config import Severity, load_configuration
-from mlsysops_pipeline.errors import ConfigError
+from mlsysops_pipeline.errors import ConfigError, RetryableError
 from mlsysops_pipeline.registry import Registry
 from mlsysops_pipeline.service import lifecycle
-from mlsysops_pipeline.service.embedding import sink_factory, source_factory, with_embedded
+from mlsysops_pipeline.service.embedding import (
+    Source,
+    sink_factory,
+    source_factory,
+    with_embedded,
+)
 from mlsysops_pipeline.service.graph import Graph, GraphBuilder
 from mlsysops_pipeline.service.host import Surroundings
 from mlsysops_pipeline.service.process import ProcessMetrics, observe_pipelines
@@ -77,7 +82,7 @@ class Collector:
         self._tasks = Tasks(_LOGGER)
         self._telemetry: TelemetryServer | None = None
         self._stopping = asyncio.Event()
-        self._started = False
+        self._started = self._ended = False
         self.graph: Graph = GraphBuilder(self.configuration, self.registry, self._around).build()
         self.resource = self._resource()
         observe_pipelines(self.graph, self._around)
@@ -94,8 +99,11 @@ class Collector:
     async def start(self) -> None:
         """Start every component, receivers last.
 
-        Raises `lifecycle.StartError` if one cannot start; everything else is shut down again.
+        Raises `lifecycle.StartError` if one cannot start; everything else is shut down again. What
+        was stopped does not start again: components keep nothing of their resources.
         """
+        if self._started or self._ended:
+            raise lifecycle.StartError("a collector starts once; make a new one")
         self._started = True
         metrics = self.configuration.service.telemetry.metrics
         self._telemetry = TelemetryServer(metrics, self._around, self.resource)
@@ -117,7 +125,7 @@ class Collector:
         """
         if not self._started:
             return
-        self._started = False
+        self._started, self._ended = False, True
         self._around.is_ready = False
         _LOGGER.info("Starting shutdown...")
         await lifecycle.shutdown(self.graph, self._around, deadline_s=deadline_s)
@@ -140,9 +148,15 @@ class Collector:
         """Give a payload to the pipelines behind one of the ``sources``.
 
         Returns when they took responsibility. Raises `RetryableError` or `PermanentError`, as
-        `Consumer.consume` does, and `KeyError` if no pipeline uses the source.
+        `Consumer.consume` does, the former too when the collector does not run, and `KeyError` if
+        no pipeline uses the source.
         """
-        await self.graph.receivers[ComponentID.parse(source)].feed(payload)
+        receiver = self.graph.receivers.get(ComponentID.parse(source))
+        if not isinstance(receiver, Source):
+            raise KeyError(f"{source} is no source that a pipeline uses")
+        if not self._around.is_ready:
+            raise RetryableError("the collector is not running")
+        await receiver.feed(payload)
 
     def metrics(self) -> list[Sample]:
         """The collector's own metrics: names, attributes and values of this moment."""

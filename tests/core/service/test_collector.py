@@ -202,6 +202,36 @@ async def test_the_memory_of_the_process_is_told_as_the_collector_tells_it() -> 
     assert 1 << 20 < told["otelcol_process_runtime_total_sys_memory_bytes"]
 
 
+async def test_nothing_is_taken_before_the_start_and_after_the_end() -> None:
+    seen = Received()
+    collector = Collector(ONE, sources=["app"], sinks={"seen": seen})
+    with pytest.raises(RetryableError, match="not running"):
+        await collector.feed("app", make_payload(Signal.METRICS, 1))
+    async with collector:
+        await collector.feed("app", make_payload(Signal.METRICS, 2))
+    with pytest.raises(RetryableError, match="not running"):
+        await collector.feed("app", make_payload(Signal.METRICS, 4))
+    assert 2 == seen.items
+
+
+async def test_a_collector_starts_once() -> None:
+    collector = Collector(ONE, sources=["app"], sinks={"seen": Received()})
+    async with collector:
+        with pytest.raises(StartError, match="starts once"):
+            await collector.start()
+    with pytest.raises(StartError, match="starts once"):
+        await collector.start()
+
+
+@pytest.mark.parametrize("name", ["ap", "nop"])
+async def test_feeding_what_is_no_source_is_said(name: str) -> None:
+    pipeline = {"receivers": ["app", "nop"], "exporters": ["seen"]}
+    both = config(metrics=pipeline) | {"receivers": {"nop": None}}
+    async with Collector(both, sources=["app"], sinks={"seen": Received()}) as collector:
+        with pytest.raises(KeyError, match=f"{name} is no source that a pipeline uses"):
+            await collector.feed(name, make_payload(Signal.METRICS, 1))
+
+
 async def test_several_collectors_live_side_by_side() -> None:
     left, right = Received(), Received()
     async with (
