@@ -222,7 +222,7 @@ class Contexts(Generic[S]):
 
     def _name(self, name: str, unit: str, kind: names.Kind, type_: Type) -> str:
         """Empty if nothing is left of the name: what is added to it must not stand alone."""
-        if not name or not names.metric_name(name, "", names.Kind.SUMMARY, strategy=self._strategy):
+        if not names.is_nameable(name, self._strategy):
             return ""
         found = names.metric_name(
             name, unit, kind, strategy=self._strategy, namespace=self._namespace

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 _KEYS_MAX = 10_000
 """Keys whose label is remembered."""
-_KEY_CHARACTERS_MAX = 256
-"""Longer ones are not."""
+_ATTRIBUTES_MAX = 20_000
+"""Attributes, and labels, that are remembered: most come again in many series, which then share
+what they are made of."""
+_LENGTH_MAX = 256
+"""Longer keys, attributes and labels are not."""
 _NOTHING_LEFT = "_"
 _SERVICE_NAMESPACE = "service.namespace"
 _SERVICE_NAME = "service.name"
@@ -45,15 +48,21 @@ def read_attributes(attributes: Iterable[bytes]) -> dict[str, str]:
 
     Raises `MalformedError` if one is no such message.
     """
-    parse = view(Signal.METRICS, Depth.FULL, "KeyValue").FromString
     found: dict[str, str] = {}
+    for attribute in attributes:
+        read = _read_attribute if len(attribute) <= _LENGTH_MAX else _read_attribute.__wrapped__
+        key, text = read(attribute)
+        found.setdefault(key, text)
+    return found
+
+
+@lru_cache(_ATTRIBUTES_MAX)
+def _read_attribute(attribute: bytes) -> tuple[str, str]:
     try:
-        for attribute in attributes:
-            pair: Any = parse(attribute)
-            found.setdefault(pair.key.decode(errors="replace"), value_text(pair.value))
+        pair: Any = view(Signal.METRICS, Depth.FULL, "KeyValue").FromString(attribute)
     except DecodeError as error:
         raise MalformedError(f"no protobuf attribute: {error}") from error
-    return found
+    return pair.key.decode(errors="replace"), value_text(pair.value)
 
 
 def value_text(value: Any) -> str:
@@ -108,19 +117,15 @@ def _quoted(text: str) -> str:
 
 def label_of(key: str, strategy: names.Strategy) -> str:
     """The label of an attribute key, never empty and never ``__name__``."""
-    if len(key) > _KEY_CHARACTERS_MAX:
-        return _label_of(key, strategy)
-    return _remembered_label_of(key, strategy)
+    return (_label_of if len(key) <= _LENGTH_MAX else _label_of.__wrapped__)(key, strategy)
 
 
+@lru_cache(_KEYS_MAX)
 def _label_of(key: str, strategy: names.Strategy) -> str:
     found = names.label_name(key, strategy=strategy)
     if found == "__name__":
         found = names.label_name(key)
     return found or _NOTHING_LEFT
-
-
-_remembered_label_of = lru_cache(_KEYS_MAX)(_label_of)
 
 
 def make_labels(
@@ -143,7 +148,17 @@ def make_labels(
         value = attributes[key]
         joined[name] = f"{joined[name]};{value}" if name in joined else value
     joined.update(fixed)
-    return tuple(sorted(pair for pair in joined.items() if pair[1]))
+    return tuple([_shared(pair) for pair in sorted(joined.items()) if pair[1]])
+
+
+def _shared(label: tuple[str, str]) -> tuple[str, str]:
+    """The label, or the equal one that other series have already."""
+    return label if len(label[0]) + len(label[1]) > _LENGTH_MAX else _seen(label)
+
+
+@lru_cache(_ATTRIBUTES_MAX)
+def _seen(label: tuple[str, str]) -> tuple[str, str]:
+    return label
 
 
 def target_labels(resource: Mapping[str, str]) -> dict[str, str]:

@@ -90,6 +90,11 @@ class Kind(enum.Enum):
     SUMMARY = "summary"
 
 
+def is_nameable(name: str, strategy: Strategy) -> bool:
+    """Whether anything of a metric's own name would be left, beside what is added to it."""
+    return _TOKEN.search(name) is not None if strategy.escapes else bool(name)
+
+
 def metric_name(
     name: str,
     unit: str,
