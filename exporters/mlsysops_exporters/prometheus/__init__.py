@@ -125,21 +125,27 @@ class PrometheusExporter:
         async with self._one_at_a_time:
             store = self.store
             store.full = store.late = store.conflicts = 0
-            self._dropped = 0
+            self._dropped = failed = 0
             for wire in payload.wires:
-                await self._export(wire)
+                failed += await self._export(wire)
             self._report_store()
-            unsendable = self._dropped + store.late + store.conflicts
-            if not store.full and not unsendable:
+            if not failed + self._left_out:
                 return None
             return ExportResult(
-                rejected_items=store.full,
-                reason=DropReason.CARDINALITY,
-                unsendable_items=unsendable,
+                rejected_items=failed + store.full,
+                reason=DropReason.EXPORT_ERROR if failed else DropReason.CARDINALITY,
+                unsendable_items=self._left_out - store.full,
             )
 
-    async def _export(self, wire: bytes) -> None:
-        waiting = 0
+    @property
+    def _left_out(self) -> int:
+        """Points of this payload that cannot be shown, so far."""
+        store = self.store
+        return self._dropped + store.late + store.conflicts + store.full
+
+    async def _export(self, wire: bytes) -> int:
+        """Take the points of one request. Returns how many were lost by a failure of ours."""
+        waiting, left_out = 0, self._left_out
         try:
             for batch in self._translator.translate(wire):
                 self._take(batch)
@@ -149,6 +155,11 @@ class PrometheusExporter:
                     await asyncio.sleep(0)
         except MalformedError as error:
             self._untranslatable(Cause.MALFORMED, count_items(Signal.METRICS, wire), error.message)
+        except Exception as error:  # noqa: BLE001  the edge: others took the same data
+            message = "the exporter failed by itself"
+            self._causes.say(("bug", type(error)), logging.ERROR, message, error=error)
+            return count_items(Signal.METRICS, wire) - (self._left_out - left_out)
+        return 0
 
     def _take(self, batch: Batch[Series]) -> None:
         store, family = self.store, batch.family
@@ -156,7 +167,7 @@ class PrometheusExporter:
         conflicts = store.conflicts
         if isinstance(batch, Numbers):
             store.numbers(family, batch.points, now_s, now_ns)
-        elif (group := store.group(family)) is None:
+        elif (group := store.group(family, now_s)) is None:
             store.conflicts += len(batch.points)
         else:
             is_delta = family.is_delta

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.prometheus.negotiation import Format
     from mlsysops_pipeline.prometheus.points import Exemplar
 
-PIECE_LINES: Final = 1_000
-"""A piece is handed over when it has this many lines: about a millisecond's work."""
-_SLICE: Final = 500
+PIECE_LINES: Final = 500
+"""A piece is handed over when it has this many lines: one to four milliseconds' work."""
+_SLICE: Final = 250
 _LOOKED_AT_MAX: Final = 4_000
 """Or when this many series and names were looked at that have nothing to show."""
 
@@ -156,7 +156,9 @@ class _Writer:
         if not any(group.live for group in groups):
             return
         group = groups[0]
-        members = [series for each in groups for series in each.members.values()]
+        members = list(group.members.values())
+        for other in groups[1:]:
+            members += other.members.values()
         type_ = self._type(group, members)
         name = escape(group.name, self._scheme) if self._rewrites else group.name
         ending = _ENDINGS.get(type_, "") if self._is_open else ""
@@ -168,7 +170,8 @@ class _Writer:
         write = _WRITERS.get(type_, _Writer._numbers)
         seen: set[str] | None = set() if self._rewrites else None
         for start in range(0, len(members), _SLICE):
-            shown = self._shown(members[start : start + _SLICE], group.type, seen)
+            members_here = members[start : start + _SLICE]
+            shown = self._shown(members_here, group.type, seen)
             if shown:
                 self._lines.append(header)
                 header = ""
@@ -176,7 +179,7 @@ class _Writer:
                     self._counters(name + ending, shown)
                 else:
                     write(self, name + ending, shown)
-            self._looked_at += _SLICE
+            self._looked_at += len(members_here)
             if self._is_full:
                 yield self._piece()
 
@@ -222,12 +225,7 @@ class _Writer:
 
     def _claim(self, name: str, type_: Type) -> bool:
         """Whether the samples of a family have names that no other family has."""
-        endings = (_OPEN_NAMES if self._is_open else _TEXT_NAMES).get(type_)
-        if endings is None:
-            if name in self._taken:
-                return False
-            self._taken.add(name)
-            return True
+        endings = (_OPEN_NAMES if self._is_open else _TEXT_NAMES).get(type_, ("",))
         names = [name + ending for ending in endings]
         if not self._taken.isdisjoint(names):
             return False
@@ -237,7 +235,9 @@ class _Writer:
     def _header(self, name: str, type_: Type, group: Group) -> str:
         """What stands in front of the samples of a family."""
         shown = name if is_legacy_name(name) else quoted(name)
-        help_ = group.help.replace("\r\n", "\n").replace("\r", "\n")
+        help_ = group.help
+        if "\r" in help_:
+            help_ = help_.replace("\r\n", "\n").replace("\r", "\n")
         if not self._is_open:
             help_ = help_.replace("\\", "\\\\").replace("\n", "\\n")
             help_line = f"# HELP {shown} {help_}\n" if help_ else ""

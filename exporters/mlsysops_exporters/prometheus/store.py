@@ -143,7 +143,7 @@ class Store:
         known = group.members.get(text) if group is not None else None
         return known or Series(text, target)
 
-    def group(self, family: Family) -> Group | None:
+    def group(self, family: Family, now_s: float) -> Group | None:
         """Where the series of a family are; ``None`` if the name has another type (PO-15).
 
         Of two descriptions the first is kept.
@@ -153,8 +153,12 @@ class Store:
             help_ = family.help[:HELP_CHARACTERS_MAX]
             return Group(family.name, family.type, help_, family.unit)
         if group.type is not family.type:
-            if group.live:
+            alive_s = now_s - self._expiration_s
+            members = group.members.values()
+            if any(each.value is not None and each.updated_s > alive_s for each in members):
                 return None
+            for series in members:
+                self._die(series, series.updated_s + self._expiration_s)
             return self._retyped(group, family)
         if not group.help:
             group.help = family.help[:HELP_CHARACTERS_MAX]
@@ -176,7 +180,7 @@ class Store:
         self, family: Family, points: Sequence[NumberPoint[Series]], now_s: float, now_ns: int
     ) -> None:
         """Take points of one family that are plain numbers."""
-        group = self.group(family)
+        group = self.group(family, now_s)
         if group is None:
             self.conflicts += len(points)
             return
@@ -227,7 +231,7 @@ class Store:
             self._add(group, series)
             known = series
         elif known.value is not None and known.updated_s <= now_s - self._expiration_s:
-            self._die(known, now_s)
+            self._die(known, known.updated_s + self._expiration_s)
         if timestamp_ns <= known.timestamp_ns and not _is_frozen(known, timestamp_ns, now_ns):
             self._take_old(known, value, timestamp_ns, now_s, is_delta=is_delta)
             return
@@ -311,8 +315,8 @@ class Store:
         if self._wheel is not None:
             series.slot = self._wheel.add(series, now_s + self._expiration_s)
 
-    def _die(self, series: Series, now_s: float) -> None:
-        """A series has no value any more."""
+    def _die(self, series: Series, since_s: float) -> None:
+        """A series has had no value since a moment."""
         group = series.group
         if series.value is None or group is None:
             return
@@ -321,7 +325,7 @@ class Store:
         series.slot = -1
         group.live -= 1
         self.live -= 1
-        self._dead[series] = now_s + self._remembered_s
+        self._dead[series] = since_s + self._remembered_s
 
     def _forget(self, series: Series) -> None:
         """Nothing is known of a series any more."""
@@ -361,7 +365,7 @@ class Store:
                     continue  # it has died, or lives again
                 due_s = series.updated_s + self._expiration_s
                 if due_s <= now_s:
-                    self._die(series, now_s)
+                    self._die(series, due_s)
                 else:
                     series.slot = self._wheel.add(series, due_s)
         while self._dead and count < count_max:
