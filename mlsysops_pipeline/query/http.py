@@ -10,9 +10,10 @@ import ssl
 import zlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import aiohttp
+from yarl import URL  # aiohttp's own
 
 from mlsysops_pipeline.query.errors import (
     AnswerError,
@@ -102,10 +103,12 @@ class Transport:
         encoded = urlencode(form)
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
         if len(encoded) <= _GET_CHARS_MAX:
-            sent = self._send(server, "GET", f"{url}?{encoded}", headers, b"")
+            # Encoded already; aiohttp would do it in its own way again.
+            whole = URL(f"{URL(url)}?{encoded}", encoded=True)
+            sent = self._send(server, "GET", whole, headers, b"")
         else:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-            sent = self._send(server, "POST", url, headers, encoded.encode())
+            sent = self._send(server, "POST", URL(url), headers, encoded.encode())
         async with sent as reply:
             yield reply
 
@@ -113,27 +116,26 @@ class Transport:
     async def page(self, server: Server, accept: str) -> AsyncIterator[Reply]:
         """Get the page at the server's URL. It is near, and not worth compressing."""
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
-        async with self._send(server, "GET", server.url, headers, b"") as reply:
+        async with self._send(server, "GET", URL(server.url), headers, b"") as reply:
             yield reply
 
     @asynccontextmanager
     async def _send(
-        self, server: Server, method: str, url: str, headers: Mapping[str, str], body: bytes
+        self, server: Server, method: str, url: URL, headers: Mapping[str, str], body: bytes
     ) -> AsyncIterator[Reply]:
         """One request, within the server's timeout, and the handling of its reply."""
-        parts = urlsplit(url)
-        shown = url.partition("?")[0]
+        shown = str(url.with_query(None))
         try:
             async with (
                 asyncio.timeout(server.timeout_s),
                 self._open_session().request(
                     method,
-                    url if method == "POST" or "?" not in url else _as_it_is(url),
+                    url,
                     data=body or None,
                     headers={**headers, **server.request_headers()},
                     allow_redirects=False,
                     ssl=server.tls or True,
-                    proxy=proxy_from_environment(parts.scheme, parts.netloc),
+                    proxy=proxy_from_environment(url.scheme, url.raw_authority),
                 ) as response,
             ):
                 reply = Reply(response, server.answer_bytes_max)
@@ -150,8 +152,7 @@ class Transport:
             late = QueryTimeoutError(f"no complete answer within {server.timeout_s:g} s")
             late.url = shown
             raise late from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            # ValueError is what odd answers can cause.
+        except (aiohttp.ClientError, OSError) as error:
             missing = NoAnswerError(_reason(error))
             missing.url = shown
             raise missing from error
@@ -171,13 +172,6 @@ class Transport:
 
     def __repr__(self) -> str:
         return f"<Transport closed={self._is_closed} used={self._session is not None}>"
-
-
-def _as_it_is(url: str) -> Any:
-    """A URL that aiohttp does not quote anew: ``+`` would become a space, and ``;`` divide."""
-    from yarl import URL  # noqa: PLC0415  aiohttp's own, no dependency of this package
-
-    return URL(url, encoded=True)
 
 
 def _inflater(encoding: str) -> Any:

@@ -74,7 +74,9 @@ class Server:
                 raise ValueError(f"the header {name} has a value with control characters")
 
     def api_url(self, call: str) -> str:
-        """The URL of ``query`` or ``query_range``."""
+        """The URL of ``query`` or ``query_range``. Raises `ValueError` for a base with a query."""
+        if "?" in self.url or "#" in self.url:
+            raise ValueError(f"{self.url!r} is no base of an API: it has a query or a fragment")
         base = self.url.rstrip("/")
         return f"{base.removesuffix(_API)}{_API}/{call}"
 

@@ -112,14 +112,14 @@ async def test_a_query_and_what_is_sent_for_it() -> None:
         return web.json_response(data("vector", [ONE], warnings=["w"], infos=["i"]))
 
     async with serving(handle) as url:
-        server = Server(url + "/prometheus", tenant="edge", basic_auth=("me", "secret"))
+        server = Server(url + "/pröm etheus", tenant="edge", basic_auth=("me", "secret"))
         async with QueryClient(server) as client:
             result = await client.query('up{job=~"a|b+c;d&e"}', at=datetime.fromtimestamp(T0, UTC))
 
     assert isinstance(result, Vector)
     assert (1.0, ("w",), ("i",)) == (result.value, result.warnings, result.infos)
     (method, path, form, headers) = seen[0]
-    assert ("GET", "/prometheus/api/v1/query") == (method, path)
+    assert ("GET", "/pröm etheus/api/v1/query") == (method, path)
     assert {"query": 'up{job=~"a|b+c;d&e"}', "time": f"{T0}.000", "timeout": "30"} == form
     credentials = base64.b64encode(b"me:secret").decode()
     assert ("edge", f"Basic {credentials}") == (
@@ -427,18 +427,21 @@ async def test_the_latest_values_of_a_page() -> None:
     seen: list[Any] = []
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        seen.append((request.path, request.headers["Accept"]))
+        seen.append((request.path_qs, request.headers["Accept"]))
         return web.Response(text=PAGE)
 
     clock = JumpClock()
-    async with serving(handle) as url, QueryClient(local=f"{url}/metrics", clock=clock) as client:
+    async with (
+        serving(handle) as url,
+        QueryClient(local=f"{url}/metrics?a=b", clock=clock) as client,
+    ):
         result = await client.latest("load")
         one = await client.latest("load", node="a")
 
     assert [1.5, 2.0] == [sample.value for sample in result]
     assert (1.5, clock.unix_ns() / 1e9) == (one.value, one.samples[0].timestamp_s)
     assert 1_700_000_000.123 == pytest.approx(result.samples[1].timestamp_s)
-    assert "/metrics" == seen[0][0]
+    assert "/metrics?a=b" == seen[0][0]
     assert "escaping=allow-utf-8" in seen[0][1]
 
 

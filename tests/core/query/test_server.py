@@ -23,6 +23,13 @@ def test_the_base_is_what_people_have_at_hand(base: str, url: str) -> None:
     assert url == Server(base).api_url("query")
 
 
+def test_a_page_may_have_a_query_and_a_base_not() -> None:
+    server = Server("http://node/probe?target=a")
+
+    with pytest.raises(ValueError, match="no base of an API"):
+        server.api_url("query")
+
+
 def test_headers() -> None:
     basic = Server("http://a", tenant="t1|t2", basic_auth=("me", "pä:ss"), headers={"X-A": "b"})
     bearer = Server("http://a", bearer_token="secret")
