@@ -2,7 +2,7 @@
 
     from mlsysops_pipeline.query import QueryClient, latest, query, query_range
 
-    load = await query("sum by (node) (rate(cpu_seconds_total[1m]))")     # PromQL, now
+    load = await query("avg by (node) (node_load1)", expect=Vector)       # PromQL, now
     past = await query_range("node_load1", start, end, step="15s")        # PromQL, over time
     temp = (await latest("temperature_celsius", zone="cpu")).value        # this machine's agent
 
@@ -18,9 +18,9 @@ takes in their event loop import them at their start. `frame` works without lett
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
-from mlsysops_pipeline.query.client import QueryClient
+from mlsysops_pipeline.query.client import QueryClient, R
 from mlsysops_pipeline.query.errors import (
     AnswerError,
     ExpressionError,
@@ -77,14 +77,34 @@ __all__ = [
 ]
 
 
-async def query(expr: str, *, at: Time | None = None, server: Server | str | None = None) -> Result:
+@overload
+async def query(
+    expr: str, *, at: Time | None = None, server: Server | str | None = None
+) -> Result: ...
+
+
+@overload
+async def query(
+    expr: str, *, at: Time | None = None, server: Server | str | None = None, expect: type[R]
+) -> R: ...
+
+
+async def query(
+    expr: str,
+    *,
+    at: Time | None = None,
+    server: Server | str | None = None,
+    expect: type[Any] | None = None,
+) -> Any:
     """`QueryClient.query` by a connection of its own.
 
     Without ``server``: MLSYSOPS_QUERY_URL, and where set MLSYSOPS_QUERY_TENANT and
     MLSYSOPS_QUERY_TOKEN.
     """
     async with QueryClient(server) as client:
-        return await client.query(expr, at=at)
+        if expect is None:
+            return await client.query(expr, at=at)
+        return await client.query(expr, at=at, expect=expect)
 
 
 async def query_range(

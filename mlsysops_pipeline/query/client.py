@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, overload
 
 from mlsysops_pipeline.clock import Clock, SystemClock
 from mlsysops_pipeline.query.answers import AnswerReader
@@ -17,7 +17,7 @@ from mlsysops_pipeline.query.arguments import (
 from mlsysops_pipeline.query.errors import AnswerError
 from mlsysops_pipeline.query.exposition import PageReader, Wanted
 from mlsysops_pipeline.query.http import Transport
-from mlsysops_pipeline.query.results import Matrix, Result, Vector
+from mlsysops_pipeline.query.results import Matrix, Result, Scalar, String, Vector
 from mlsysops_pipeline.query.server import Server, local_from_environment, server_from_environment
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["QueryClient"]
+
+R = TypeVar("R", Vector, Matrix, Scalar, String)
 
 _OPEN_METRICS: Final = "application/openmetrics-text"
 _PAGE_KINDS: Final = {"", "text/plain", _OPEN_METRICS}
@@ -74,16 +76,26 @@ class QueryClient:
         """Close all connections. Safe at any time; questions under way fail."""
         await self._transport.close()
 
-    async def query(self, expr: str, *, at: Time | None = None) -> Result:
+    @overload
+    async def query(self, expr: str, *, at: Time | None = None) -> Result: ...
+
+    @overload
+    async def query(self, expr: str, *, at: Time | None = None, expect: type[R]) -> R: ...
+
+    async def query(
+        self, expr: str, *, at: Time | None = None, expect: type[Any] | None = None
+    ) -> Any:
         """Evaluate a PromQL expression at one time; ``None`` means the server's now.
 
         A `Vector` for what has labels, a `Scalar` or `String` for what has none, and a `Matrix` for
-        a range selector such as ``up[5m]``.
+        a range selector such as ``up[5m]``. ``expect``: one of these; anything else is an
+        `AnswerError`, and type checkers know what comes. VictoriaMetrics has no scalars: it answers
+        with a vector of one sample without labels.
         """
         form = {"query": checked_expression(expr)}
         if at is not None:
             form["time"] = _decimal(time_s(at, "at"))
-        return await self._ask("query", form)
+        return _expected(await self._ask("query", form), expect)
 
     async def query_range(self, expr: str, start: Time, end: Time, step: Step) -> Matrix:
         """Evaluate a PromQL expression at ``start`` and every ``step`` up to ``end``, inclusive.
@@ -91,18 +103,13 @@ class QueryClient:
         Servers limit the points of a series, Prometheus and Mimir to 11,000.
         """
         start_s, end_s, step = checked_range(start, end, step)
-        result = await self._ask(
-            "query_range",
-            {
-                "query": checked_expression(expr),
-                "start": _decimal(start_s),
-                "end": _decimal(end_s),
-                "step": _decimal(step),
-            },
-        )
-        if not isinstance(result, Matrix):
-            raise AnswerError(f"the answer is a {type(result).__name__}, not a Matrix")
-        return result
+        form = {
+            "query": checked_expression(expr),
+            "start": _decimal(start_s),
+            "end": _decimal(end_s),
+            "step": _decimal(step),
+        }
+        return _expected(await self._ask("query_range", form), Matrix)
 
     async def latest(self, name: str, /, **labels: str) -> Vector:
         """The series of that name on the local metrics page, as they are now.
@@ -146,6 +153,13 @@ class QueryClient:
 
     def __repr__(self) -> str:
         return f"<QueryClient server={self._server} local={self._local} {self._transport}>"
+
+
+def _expected(result: Any, expect: type[R] | None) -> R:
+    """The result, if it is of the type that is expected."""
+    if expect is not None and not isinstance(result, expect):
+        raise AnswerError(f"the answer is a {type(result).__name__}, not a {expect.__name__}")
+    return cast(R, result)
 
 
 def _decimal(seconds: float) -> str:

@@ -28,6 +28,7 @@ from mlsysops_pipeline.query import (
     QueryError,
     QueryTimeoutError,
     RefusedError,
+    Scalar,
     Server,
     Vector,
 )
@@ -361,6 +362,16 @@ async def test_a_range_query_is_answered_with_a_matrix_or_not_at_all() -> None:
     async with serving(answering()) as url, QueryClient(url) as client:
         with pytest.raises(AnswerError, match="is a Vector, not a Matrix"):
             await client.query_range("up", T0, T0, 1)
+
+
+async def test_the_type_of_an_answer_may_be_expected() -> None:
+    async with serving(answering()) as url, QueryClient(url) as client:
+        vector = await client.query("up", expect=Vector)
+        other = await api.query("up", server=url, expect=Vector)
+        with pytest.raises(AnswerError, match="is a Vector, not a Scalar"):
+            await client.query("up", expect=Scalar)
+
+    assert (1.0, 1.0) == (vector.value, other.value)
 
 
 async def test_a_client_that_is_closed_says_so() -> None:
