@@ -25,7 +25,7 @@ from mlsysops_pipeline.config.problems import (
     in_file_order,
     warning,
 )
-from mlsysops_pipeline.config.schema import ComponentConfig, OptionalSection, WhenWritten
+from mlsysops_pipeline.config.schema import ComponentConfig, Finding, OptionalSection, WhenWritten
 from mlsysops_pipeline.config.wording import (
     did_you_mean,
     empty_below,
@@ -122,8 +122,7 @@ class Decoder:
                 if model.model_config.get("extra") == "allow":
                     values[key] = child.plain()
                 else:
-                    self._unknown(key, child, path, known)
-                    failed.add("")
+                    failed.add(self._unknown(key, child, path, known))
                 continue
             value = self._field_value(field, child, (*path, key))
             if field.key in values or field.key in failed:
@@ -136,12 +135,14 @@ class Decoder:
                 values[field.key] = value
         return self._built(model, node, path, values, failed)
 
-    def _unknown(self, key: str, child: Node, path: Path, known: dict[str, Field]) -> None:
+    def _unknown(self, key: str, child: Node, path: Path, known: dict[str, Field]) -> str:
+        """Complain, and return the key that was meant, as far as one can tell."""
         # Only keys that do something are worth listing; what is always refused is not even meant.
         useful = [f.key for f in known.values() if not f.marks]
         meant = [f.key for f in known.values() if not any(m.is_final for m in f.marks)]
         suggestion = did_you_mean(key, meant, useful) or "it has no keys"
         self.error(child.at, (*path, key), "unknown key", suggestion)
+        return next((name for name in meant if f'"{name}"' in suggestion), "")
 
     def _field_value(self, field: Field, node: Node, path: Path) -> Any:
         known = len(self.references)
@@ -208,15 +209,23 @@ class Decoder:
         except Exception as failure:  # noqa: BLE001  a validator of foreign code
             self.error(node.at, path, f"{type(failure).__name__}: {failure}")
             return None
-        if failed:
-            return None
-        return instance if self._checked(instance, node, path) else None
+        for field in fields_of(model):
+            if field.key in failed:
+                del instance.__dict__[field.name]  # its rules cannot be judged
+        is_right = "" not in failed and self._checked(instance, node, path, partly=bool(failed))
+        return instance if is_right and not failed else None
 
-    def _checked(self, instance: BaseModel, node: Node, path: Path) -> bool:
+    def _checked(self, instance: BaseModel, node: Node, path: Path, *, partly: bool) -> bool:
+        """Whether the model's own rules hold. ``partly``: of those up to a value that failed."""
         if not isinstance(instance, ComponentConfig):
             return True
+        findings: list[Finding] = []
         try:
-            findings = list(instance.check())
+            findings.extend(instance.check())
+        except AttributeError as failure:
+            if not partly:
+                self.error(node.at, path, f"its check failed: AttributeError: {failure}")
+                return False
         except Exception as failure:  # noqa: BLE001  a check of foreign code
             self.error(node.at, path, f"its check failed: {type(failure).__name__}: {failure}")
             return False

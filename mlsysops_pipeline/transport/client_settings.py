@@ -194,9 +194,9 @@ class GrpcClientConfig(ComponentConfig):
             problem = metadata_problem(name.lower(), value.reveal())
             if is_reserved(name.lower()):
                 message = f"{name} has no effect: the gRPC client sets it itself"
-                yield Finding(("headers",), message, Severity.WARNING)
+                yield Finding(("headers", name), message, Severity.WARNING)
             elif problem:
-                yield Finding(("headers",), f"{name} {problem}")
+                yield Finding(("headers", name), f"{name} {problem}")
 
     def _check_scheme(self) -> Iterable[Finding]:
         tls, scheme = self.tls, self.endpoint.scheme
@@ -373,12 +373,12 @@ class HttpClientConfig(ComponentConfig):
                 or not name.isascii()
                 or not name.replace("-", "").replace("_", "").isalnum()
             ):
-                yield Finding(("headers",), f"{name!r} is no name of a header")
+                yield Finding(("headers", name), f"{name!r} is no name of a header")
             elif not value.reveal().isprintable():
-                yield Finding(("headers",), f"{name} has a value with control characters")
+                yield Finding(("headers", name), f"{name} has a value with control characters")
             elif name.lower() in OWN_HEADERS:
                 message = f"{name} has no effect: the HTTP client sets it itself"
-                yield Finding(("headers",), message, Severity.WARNING)
+                yield Finding(("headers", name), message, Severity.WARNING)
 
     def destinations(self) -> Iterable[Endpoint]:
         """The peers, so that loops are found."""

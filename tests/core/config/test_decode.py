@@ -360,3 +360,36 @@ def test_models_inside_models_are_found_with_their_paths() -> None:
 
 def test_a_value_that_is_no_configuration_is_an_error_of_the_same_kind() -> None:
     assert ["a: object is no configuration value"] == refusal(Plain, {"a": object()})
+
+
+class Range(ComponentConfig):
+    low: int = 0
+    high: int = 9
+    step: int = 1
+
+    def check(self) -> Iterable[Finding]:
+        if self.step < 1:
+            yield Finding(("step",), "too small")
+        if self.low > self.high:
+            yield Finding(("low",), "above high")
+
+
+@pytest.mark.parametrize(
+    ("value", "lines"),
+    [
+        # What can be judged is, beside a value that is wrong.
+        ({"step": 0, "high": "x"}, ["high: expected a whole number", "step: too small"]),
+        ({"step": 0, "hihg": 5}, ["hihg: unknown key", "step: too small"]),
+        # What would need that value is not: it would be judged by the default.
+        ({"low": 20, "high": "x"}, ["high: expected a whole number"]),
+        ({"low": 20, "hihg": 30}, ["hihg: unknown key"]),
+        # A key that could mean anything: nothing can be judged.
+        ({"low": 20, "xyzzy": 30}, ["xyzzy: unknown key"]),
+    ],
+)
+def test_own_rules_are_judged_beside_a_value_that_is_wrong(
+    value: dict[str, Any], lines: list[str]
+) -> None:
+    said = [line.removeprefix("configuration: ") for line in refusal(Range, value)]
+    assert len(lines) == len(said)
+    assert all(any(s.startswith(line) for s in said) for line in lines), said

@@ -107,7 +107,7 @@ def test_plaintext_with_certificates_is_a_contradiction() -> None:
     [
         ({"endpoint": "http://peer:1"}, ("endpoint",)),
         ({"endpoint": "https://peer:1", "tls": {"insecure": True}}, ("tls", "insecure")),
-        ({"headers": {"TE": "x"}}, ("headers",)),
+        ({"headers": {"TE": "x"}}, ("headers", "TE")),
     ],
 )
 def test_what_differs_from_what_one_may_think_is_a_warning(
