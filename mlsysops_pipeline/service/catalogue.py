@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsysops_pipeline.component import Kind
-from mlsysops_pipeline.registry import Registry
+from mlsysops_pipeline.registry import Registry, RegistryError
 from mlsysops_pipeline.version import NAME, VERSION
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ END = "<!-- /components -->"
 
 
 def listing(registry: Registry) -> str:
-    """The installed components as the Collector's `components` command prints them (YAML)."""
+    """The installed components as the Collector's `components` command prints them (YAML).
+
+    One that cannot be loaded has an ``error`` in the place of its module, and hides no other.
+    """
     import yaml  # noqa: PLC0415  only for this command
 
     content: dict[str, Any] = {
@@ -35,9 +38,20 @@ def listing(registry: Registry) -> str:
         }
     }
     for kind in Kind:
-        content[kind.section] = [_entry(factory) for factory in registry.factories(kind)]
+        content[kind.section] = list(_entries(kind, registry))
     content["providers"] = [{"scheme": scheme} for scheme in ("env", "file", "yaml")]
     return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _entries(kind: Kind, registry: Registry) -> Iterator[dict[str, Any]]:
+    for name in registry.types(kind):
+        try:
+            factory = registry.lookup(kind, name)
+        except RegistryError as failure:
+            yield {"name": name, "error": str(failure)}
+            continue
+        if factory is not None and factory.type == name:
+            yield _entry(factory)
 
 
 def _entry(factory: Factory) -> dict[str, Any]:

@@ -7,10 +7,12 @@ import sys
 from importlib.metadata import EntryPoint
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from mlsysops_pipeline.component import Factory, Kind
 from mlsysops_pipeline.registry import Registry, RegistryError
+from mlsysops_pipeline.service.catalogue import listing
 
 
 def factory(kind: Kind = Kind.EXPORTER, type_: str = "mine", **more: object) -> Factory:
@@ -47,6 +49,14 @@ def test_a_package_that_cannot_be_imported_is_named_with_its_error() -> None:
     registry = Registry(entry_points=[point("no_such_module_anywhere:FACTORY")])
     with pytest.raises(RegistryError, match=r"no_such_module_anywhere.*ModuleNotFoundError"):
         registry.lookup(Kind.EXPORTER, "mine")
+
+
+def test_one_that_cannot_be_imported_is_listed_with_its_error_and_hides_no_other() -> None:
+    registry = Registry([factory(type_="good")], [point("no_such_module_anywhere:FACTORY")])
+    good, broken = yaml.safe_load(listing(registry))["exporters"]
+    assert ("good", "pydantic.main") == (good["name"], good["module"])
+    assert "mine" == broken["name"]
+    assert "ModuleNotFoundError" in broken["error"]
 
 
 def test_something_else_than_a_factory_is_refused() -> None:
