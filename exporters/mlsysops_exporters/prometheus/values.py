@@ -109,7 +109,7 @@ def fixed(point: ExponentialPoint[Any]) -> Histogram:
     total = 0
     for bound, count in (*reversed(negative), (threshold, near_zero), *positive):
         total += count
-        if bound < math.inf:
+        if -math.inf < bound < math.inf:
             bounds.append(bound)
             counts.append(total)
     grid = (scale, threshold)
@@ -129,7 +129,9 @@ def _powers(
         return [], 0
     near_zero = 0
     found: dict[float, int] = {}
-    for index in range(min(merged), max(merged) + 1):
+    # One more bucket, which is empty, says where the outermost or innermost one begins.
+    first, last = min(merged) - (not is_negative), max(merged) + is_negative
+    for index in range(first, last + 1):
         count = merged.get(index, 0)
         outer = _power((index + 1) * width)
         if outer <= threshold:

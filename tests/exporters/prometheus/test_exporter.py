@@ -410,6 +410,7 @@ async def test_exponential_histograms_become_fixed_ones() -> None:
         assert 1 == result.unsendable_items
         assert {
             'a_bucket{le="0.0"}': 1,
+            'a_bucket{le="1.0"}': 1,
             'a_bucket{le="2.0"}': 3,
             'a_bucket{le="4.0"}': 4,
             'a_bucket{le="+Inf"}': 4,

@@ -88,10 +88,11 @@ def test_fixed_buckets_count_what_the_exponential_ones_counted(
 
 
 def test_bounds_are_powers_of_two_whatever_the_scale() -> None:
-    assert (0.0, 1.0, 2.0, 4.0) == fixed(exponential([1.0, 1.5, 3.0], 0)).bounds
-    assert (0.0, 1.0, 2.0, 4.0) == fixed(exponential([1.0, 1.5, 3.0], 5)).bounds
-    assert (0.0, 1.0, 16.0) == fixed(exponential([1.0, 1.5, 3.0], -2)).bounds
-    assert (-2.0, 0.5, 4.0) == fixed(exponential([-3.0, 0.2, 3.0], 0, threshold=0.5)).bounds
+    assert (0.0, 0.5, 1.0, 2.0, 4.0) == fixed(exponential([1.0, 1.5, 3.0], 0)).bounds
+    assert (0.0, 0.5, 1.0, 2.0, 4.0) == fixed(exponential([1.0, 1.5, 3.0], 5)).bounds
+    assert (0.0, 0.0625, 1.0, 16.0) == fixed(exponential([1.0, 1.5, 3.0], -2)).bounds
+    mixed = fixed(exponential([-3.0, 0.2, 3.0], 0, threshold=0.5))
+    assert ((-4.0, -2.0, 0.5, 2.0, 4.0), (0, 1, 2, 2, 3, 3)) == (mixed.bounds, mixed.buckets)
     widest = fixed(exponential([1e300, 1e-300], 0, threshold=0.0))
     assert len(widest.bounds) < 2_100
     assert 2 == widest.buckets[-1]
@@ -99,7 +100,7 @@ def test_bounds_are_powers_of_two_whatever_the_scale() -> None:
 
 def test_a_zero_threshold_swallows_the_buckets_below_it() -> None:
     found = fixed(exponential([0.3, 0.3, 3.0], 0, threshold=0.25))
-    assert (0.25, 0.5, 1.0, 2.0, 4.0)[0] == found.bounds[0]
+    assert (0.25, 0.5, 1.0, 2.0, 4.0) == found.bounds
     point = exponential([0.3, 0.3, 3.0], 0)
     point.zero_threshold = 1.0
     assert Histogram((1.0, 2.0, 4.0), (2, 2, 3, 3), 3.6).buckets == fixed(point).buckets
