@@ -32,7 +32,7 @@ from mlsysops_pipeline.query import (
     String,
     Vector,
 )
-from tests.interop.conftest import Program, free_port, require, running, wait_for
+from tests.interop.conftest import Collector, Program, free_port, require, running, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -346,3 +346,60 @@ async def test_tls_and_passwords(tmp_path: Path) -> None:
                 await client.query("1")
 
     assert isinstance(result, Scalar)
+
+
+COLLECTOR = """
+receivers:
+  otlp: {protocols: {http: {endpoint: "127.0.0.1:$HTTP$"}}}
+exporters:
+  prometheus: {endpoint: "127.0.0.1:PAGE", translation_strategy: STRATEGY}
+  prometheus_remote_write: {endpoint: "http://127.0.0.1:STORE/api/v1/write"}
+service:
+  telemetry: {metrics: {level: none}}
+  pipelines:
+    metrics: {receivers: [otlp], exporters: [prometheus, prometheus_remote_write]}
+"""
+
+
+def _otlp(value: float) -> bytes:
+    point = {
+        "timeUnixNano": str(time.time_ns()),
+        "asDouble": value,
+        "attributes": [{"key": "zone", "value": {"stringValue": "cpu"}}],
+    }
+    metric = {"name": "room.temperature", "unit": "Cel", "gauge": {"dataPoints": [point]}}
+    return json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "name"),
+    [
+        ("UnderscoreEscapingWithSuffixes", "room_temperature_celsius"),
+        ("NoTranslation", "room.temperature"),
+    ],
+)
+async def test_a_value_is_read_at_the_node_and_at_the_top(
+    strategy: str, name: str, tmp_path: Path
+) -> None:
+    """Sent by OTLP, read off the page of the collector, and by PromQL where that writes to."""
+    page = free_port()
+    with prometheus(tmp_path) as (_, port):
+        config = COLLECTOR.replace("PAGE", str(page)).replace("STORE", str(port))
+        collector = Collector(tmp_path, config.replace("STRATEGY", strategy))
+        with running(collector, collector.http_port, page):
+            url = f"http://127.0.0.1:{collector.http_port}/v1/metrics"
+            json_type = {"Content-Type": "application/json"}
+            request = urllib.request.Request(url, _otlp(21.5), json_type)
+            await asyncio.to_thread(lambda: urllib.request.urlopen(request).close())  # noqa: S310  ours
+            local = f"http://127.0.0.1:{page}/metrics"
+            async with QueryClient(f"http://127.0.0.1:{port}", local=local) as client:
+                here = await client.latest(name, zone="cpu")
+                elsewhere = await client.latest(name, zone="gpu")
+                top = Vector()
+                async with asyncio.timeout(20):
+                    while not len(top):
+                        await asyncio.sleep(0.05)  # between two looks at another process
+                        top = await client.query("room_temperature_celsius", expect=Vector)
+
+    assert (21.5, 0) == (here.value, len(elsewhere))
+    assert ("cpu", 21.5) == (top.samples[0].labels["zone"], top.value)
