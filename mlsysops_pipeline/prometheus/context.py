@@ -79,23 +79,12 @@ class Scope:
 
 
 class Metric:
-    """A metric: its family, or why its points are dropped. ``reserved``: a label of its buckets.
+    """A metric: its family, or why its points are dropped. ``reserved``: a label of its buckets."""
 
-    ``single_mark`` is for what is known by the bytes of a whole metric: see `single`.
-    """
+    __slots__ = ("bounds", "cause", "family", "mark", "otlp_name", "reserved")
 
-    __slots__ = ("bounds", "cause", "family", "mark", "otlp_name", "reserved", "single_mark")
-
-    def __init__(
-        self,
-        mark: bytes,
-        single_mark: bytes,
-        otlp_name: str,
-        family: Family,
-        cause: Cause | None,
-    ) -> None:
+    def __init__(self, mark: bytes, otlp_name: str, family: Family, cause: Cause | None) -> None:
         self.mark = mark
-        self.single_mark = single_mark
         self.otlp_name = otlp_name
         self.family = family
         self.cause = cause
@@ -215,7 +204,7 @@ class Contexts(Generic[S]):
             is_delta=temporality == DELTA,
         )
         cause = self._cause(family, temporality)
-        found = Metric(self._mark(), self._mark(), name, family, cause)
+        found = Metric(self._mark(), name, family, cause)
         size = len(key[0]) + len(key[1]) + len(key[2])
         self._metrics.put(key, found, 3 * size + _OVERHEAD_BYTES)
         return found

@@ -180,7 +180,7 @@ def test_only_a_time_is_taken_for_the_time(count: int) -> None:
         assert _expected(wire) == _found(bench, wire)
 
 
-def test_a_known_point_is_not_opened_again() -> None:
+def test_a_known_metric_is_not_opened_again() -> None:
     point = _fixed(2, "Q", 1) + _fixed(3, "Q", 2) + _fixed(4, "d", 1.5)
     point += _framed(7, _attribute("a", "x"))
     for count in (1, 2):
@@ -188,7 +188,7 @@ def test_a_known_point_is_not_opened_again() -> None:
         data = _framed(1, point) * count
         wire = _framed(1, b"name") + _framed(5, data)
         first = _found(bench, wire)
-        bench.translator._number = bench.translator._make = None  # type: ignore[method-assign,assignment]
+        bench.translator._unknown = None  # type: ignore[method-assign,assignment]
         assert first == _found(bench, wire)
         assert bench.made == 1
 
