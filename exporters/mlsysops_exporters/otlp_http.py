@@ -171,6 +171,14 @@ class OtlpHttpExporter:
             raise PermanentError("the exporter is not running")
         is_json = self._config.encoding == "json"
         headers = self._request_headers(payload, is_json=is_json)
+        # What is joined or encoded is a copy, besides the members that the queue holds.
+        is_copied = is_json or len(payload.wires) > 1
+        with self._settings.memory.held(payload.size if is_copied else 0):
+            return await self._send(client, payload, headers, is_json=is_json)
+
+    async def _send(
+        self, client: HttpClient, payload: Payload, headers: dict[str, str], *, is_json: bool
+    ) -> ExportResult | None:
         if payload.size <= (_INLINE_JSON_BYTES_MAX if is_json else _INLINE_BYTES_MAX):
             body = self._body(payload)
         else:

@@ -168,6 +168,19 @@ async def test_a_base_endpoint_gets_the_path_of_the_signal(signal: Signal, end: 
     assert payload.joined() == decompress("gzip", request.body, 1 << 30)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "members", "copies"), [("proto", 1, 0), ("proto", 2, 1), ("json", 1, 1)]
+)
+async def test_the_copy_that_is_sent_is_charged_to_the_memory_account(
+    encoding: str, members: int, copies: int
+) -> None:
+    payload = Payload.merge([logs()] * members)
+    async with web() as site, exporter_to(site.url, encoding=encoding) as exporter:
+        await exporter.export(payload)
+        memory = exporter._settings.memory
+        assert (copies * payload.size, 0) == (memory.peak, memory.in_flight)
+
+
 @pytest.mark.parametrize(("path", "target"), [("/own/path", "/own/path"), ("", "/")])
 async def test_a_signals_own_endpoint_is_used_as_it_is(path: str, target: str) -> None:
     """OH-14."""
