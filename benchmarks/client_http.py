@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import deque
 
 from benchmarks import http2
+from benchmarks.workload import TIME_MARK
 
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -57,4 +59,7 @@ class HttpClient:
     def _send_next(self) -> None:
         if self._under_way is None and self._waiting:
             self._under_way, index = self._waiting.popleft()
-            self.outgoing.append(self._requests[index])
+            request = self._requests[index]
+            if TIME_MARK in request:
+                request = request.replace(TIME_MARK, time.time_ns().to_bytes(8, "little"))
+            self.outgoing.append(request)

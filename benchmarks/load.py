@@ -43,6 +43,8 @@ class Plan:
     connections: int
     in_flight: int
     """The most requests under way on all connections together."""
+    steady: bool = False
+    """See `Workload`; only over HTTP."""
 
 
 @dataclass(slots=True)
@@ -202,7 +204,8 @@ class Generator:
 
 def main() -> None:
     plan = Plan(**json.loads(sys.stdin.readline()))
-    requests = Workload(Signal(plan.signal), plan.items, plan.points).requests()
+    workload = Workload(Signal(plan.signal), plan.items, plan.points, steady=plan.steady)
+    requests = workload.requests()
     generator = Generator(plan, requests)
     print(json.dumps(generator.run(plan.warm_up_s).finish()), flush=True)
     sys.stdin.readline()

@@ -41,7 +41,7 @@ class Conditions:
 def run(peer: Peer, scenario: Idle | Load, conditions: Conditions) -> dict[str, Any]:
     """Measure. Raises `RuntimeError` when a program does not start or breaks off."""
     with (
-        helper("benchmarks.sink", conditions.load_core) as sink,
+        helper(f"benchmarks.{scenario.setup.sink}", conditions.load_core) as sink,
         Measured(peer, scenario.setup, sink.hear(), conditions.collector_core) as collector,
     ):
         reference = reference_ms(conditions.collector_core)
@@ -72,7 +72,7 @@ def _load(
     plan = Plan(
         scenario.transport, port, str(workload.signal), workload.items, workload.points,
         scenario.rate, conditions.seconds, conditions.warm_up_s,
-        scenario.connections, scenario.in_flight,
+        scenario.connections, scenario.in_flight, workload.steady,
     )  # fmt: skip
     signal = plan.signal
     with helper("benchmarks.load", conditions.load_core) as generator:

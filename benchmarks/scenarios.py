@@ -21,10 +21,14 @@ _CONFIGS = Path(__file__).parent / "configs"
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How a collector is started: with a file, or with arguments that only some understand."""
+    """How a collector is started: with a file, or with arguments that only some understand.
+
+    ``sink``: the program of this folder that it sends to.
+    """
 
     config: Path | None
     arguments: tuple[str, ...] = ()
+    sink: str = "sink"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def read(folder: Path = FOLDER) -> list[Scenario]:
 
 _KEYS = {
     "name", "config", "arguments", "idle", "transports", "workloads", "sizes", "connections",
-    "in_flight",
+    "in_flight", "sink",
 }  # fmt: skip
 
 
@@ -67,14 +71,19 @@ def _read_file(path: Path) -> Iterator[Scenario]:
     if unknown := plan.keys() - _KEYS:
         raise ValueError(f"{path}: unknown keys {', '.join(sorted(unknown))}")
     config = _CONFIGS / plan["config"] if "config" in plan else None
-    setup = Setup(config, tuple(plan.get("arguments", ())))
+    setup = Setup(config, tuple(plan.get("arguments", ())), plan.get("sink", "sink"))
     if plan.get("idle"):
         yield Idle(plan["name"], setup)
         return
     for transport, size, kind in itertools.product(
         plan["transports"], plan["sizes"], plan["workloads"]
     ):
-        workload = Workload(Signal(kind["signal"]), size["items"], kind.get("points", 1))
+        workload = Workload(
+            Signal(kind["signal"]),
+            size["items"],
+            kind.get("points", 1),
+            steady=kind.get("steady", False),
+        )
         if workload.points > workload.items:
             continue  # the same as with fewer points a metric
         yield Load(

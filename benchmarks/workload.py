@@ -20,14 +20,22 @@ _START_NS = 1_750_000_000_000_000_000
 _DISTINCT_MIN, _DISTINCT_MAX = 24, 1000
 _DISTINCT_ITEMS = 24_000
 
+TIME_MARK = b"\x01TIMENS\x01"
+"""Stands for the time of every point of a steady workload, until a request is sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One kind of traffic: ``items`` in each request, metrics with ``points`` points each."""
+    """One kind of traffic: ``items`` in each request, metrics with ``points`` points each.
+
+    ``steady``: every request has series of its own, the same whenever it is sent again, and
+    `TIME_MARK` where the time belongs. (Metrics only.) What keeps an order needs that.
+    """
 
     signal: Signal
     items: int
     points: int = 10
+    steady: bool = False
 
     @property
     def name(self) -> str:
@@ -38,9 +46,13 @@ class Workload:
     def requests(self) -> list[bytes]:
         """Different serialized requests, the same ones every time: more of them if small."""
         count = min(_DISTINCT_MAX, max(_DISTINCT_MIN, _DISTINCT_ITEMS // self.items))
-        return [self._request(random.Random(seed)) for seed in range(count)]  # noqa: S311
+        return [self.request(seed) for seed in range(count)]
 
-    def _request(self, source: random.Random) -> bytes:
+    def request(self, seed: int) -> bytes:
+        """One of them."""
+        source = random.Random(seed)  # noqa: S311
+        if self.steady:
+            return self._steady(source)
         make = {
             Signal.METRICS: self._metrics,
             Signal.LOGS: self._logs,
@@ -65,6 +77,15 @@ class Workload:
                 as_double=source.random() * 1e6,
             )
             _attributes(point.attributes, source)
+        return bytes(request.SerializeToString())
+
+    def _steady(self, source: random.Random) -> bytes:
+        """The same metrics, with a label that tells all points of a metric apart."""
+        request = metrics_service_pb2.ExportMetricsServiceRequest.FromString(self._metrics(source))
+        for metric in request.resource_metrics[0].scope_metrics[0].metrics:
+            for index, point in enumerate(metric.sum.data_points):
+                point.time_unix_nano = int.from_bytes(TIME_MARK, "little")
+                point.attributes[-1].value.string_value = f"{index:03d}"
         return bytes(request.SerializeToString())
 
     def _logs(self, source: random.Random) -> bytes:

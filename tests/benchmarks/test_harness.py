@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from mlsysops_pipeline.pdata.signal import Signal
+from mlsysops_pipeline.transport.compression import compress
 
 # The wheel has no benchmarks; there these tests have nothing to test.
 pytest.importorskip("benchmarks.load")
@@ -157,7 +158,7 @@ def test_the_sink_counts_what_a_grpc_client_sends() -> None:
         port = sink.hear()
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             call = channel.unary_unary(Signal.METRICS.method)
-            large = Workload(Signal.METRICS, 50_000, 10)._request(_random())
+            large = Workload(Signal.METRICS, 50_000, 10).request(0)
             assert len(large) > 4 * 1024 * 1024
             for body in (*Workload(Signal.METRICS, 7, 1).requests()[:5], large, b""):
                 assert b"" == call(body, timeout=20)
@@ -170,12 +171,6 @@ def test_the_sink_counts_what_a_grpc_client_sends() -> None:
     assert (35 + 50_000, 3, 0) == tuple(counts[name] for name in ("metrics", "logs", "traces"))
     assert 8 == counts["requests"]
     assert counts["cpu_s"] > 0
-
-
-def _random() -> Any:
-    import random
-
-    return random.Random(1)  # noqa: S311  varied, not secret
 
 
 def test_requests_differ_and_have_the_items_that_they_should(
@@ -283,3 +278,31 @@ def test_the_cpu_time_of_a_process_that_is_gone_is_zero() -> None:
 
     assert abs(time.process_time() - cpu_s(os.getpid())) < 0.1
     assert 0.0 == cpu_s(2**22 - 1)
+
+
+def test_the_sink_of_remote_write_counts_samples_but_not_target_infos() -> None:
+    from benchmarks.sink_remote_write import Counts
+    from mlsysops_exporters.prometheusremotewrite.series import series_head
+
+    sample = bytes(8) + b"\x10" + bytes((0x80,) * 5) + b"\x01"
+    heads = [series_head("a", {"i": str(index)}) for index in range(3)]
+    body = b"".join(head + sample for head in [*heads, series_head("target_info", {"job": "x"})])
+    counts = Counts()
+    counts.add(compress("snappy", body))
+
+    assert (3, 1) == (counts.samples, counts.requests)
+
+
+def test_requests_of_a_steady_workload_have_series_of_their_own_and_a_mark_for_the_time() -> None:
+    steady = Workload(Signal.METRICS, 20, 10, steady=True)
+    series = set()
+    for request in steady.requests()[:3]:
+        message = ExportMetricsServiceRequest.FromString(request)
+        assert 20 == request.count(workload.TIME_MARK)
+        resource = message.resource_metrics[0].resource.SerializeToString()
+        for metric in message.resource_metrics[0].scope_metrics[0].metrics:
+            for point in metric.sum.data_points:
+                series.add((resource, metric.name, str(point.attributes)))
+
+    assert 60 == len(series)
+    assert steady.requests()[0] == steady.requests()[0]

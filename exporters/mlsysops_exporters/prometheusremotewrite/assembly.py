@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from mlsysops_exporters.prometheusremotewrite.encoding import (
@@ -23,6 +23,7 @@ from mlsysops_exporters.prometheusremotewrite.encoding import (
     exemplar,
     native_histogram,
     pack_double,
+    pack_usual_sample,
     sample,
     time_bytes,
 )
@@ -77,7 +78,8 @@ class Assembly:
         self._latest = latest
         self._ahead_ms = min(now_ms + AHEAD_MS_MAX, TIME_MS_MAX)
         self._samples: dict[bytes, bytes] = {}
-        self._times_ms: list[int] = []
+        self._time_ms: dict[bytes, int] = {}
+        """By the end of a sample. Hardly ever more than one."""
         self._several: dict[bytes, dict[int, bytes]] = {}
         self._exemplars: dict[bytes, list[tuple[int, bytes]]] = {}
         self._beside: set[bytes] = set()
@@ -99,9 +101,9 @@ class Assembly:
 
         ``see`` is told of the metrics. This is the loop that nearly every point goes through.
         """
-        samples, append_time = self._samples, self._times_ms.append
+        samples = self._samples
         known, older = self._latest.get, self._latest.older
-        pack, stale = pack_double, STALE
+        pack, pack_usual = pack_double, pack_usual_sample
         seen_ns, time_ms, time = self._seen
         left = points_max
         for batch in batches:
@@ -121,11 +123,16 @@ class Assembly:
                 before_ms = known(head)
                 if before_ms is None:
                     before_ms = older(head)
-                content = stale if value is None else pack(value)
-                if time_ms > before_ms and time and not exemplars and head not in samples:
-                    samples[head] = content + time
-                    append_time(time_ms)
+                if (
+                    time_ms > before_ms
+                    and value is not None
+                    and time
+                    and not exemplars
+                    and head not in samples
+                ):
+                    samples[head] = pack_usual(value, time)
                 elif self._is_sendable(head, time_ms, before_ms):
+                    content = STALE if value is None else pack(value)
                     self._unusual_items += 1
                     self._add(head, time_ms, sample(content, time_ms))
                     self._add_exemplars(head, exemplars)
@@ -151,9 +158,11 @@ class Assembly:
 
     def _time(self, time_ms: int) -> bytes:
         """The end of a sample; empty if the usual form is not for such a time."""
-        if TIME_MS_MIN <= time_ms <= self._ahead_ms:
-            return time_bytes(time_ms)
-        return b""
+        if not TIME_MS_MIN <= time_ms <= self._ahead_ms:
+            return b""
+        time = time_bytes(time_ms)
+        self._time_ms[time] = time_ms
+        return time
 
     def _is_sendable(self, head: bytes, time_ms: int, before_ms: int) -> bool:
         """Whether a sample can be valid; counted if not."""
@@ -188,10 +197,9 @@ class Assembly:
             times = self._several[head] = {}
             first = self._samples.get(head)
             if first:
-                times[_time_ms(first)] = SAMPLE_START + first
+                times[self._time_ms[first[8:]]] = SAMPLE_START + first
             else:
                 self._samples[head] = b""  # so that the next one is not taken for the first
-                self._times_ms.append(0)
                 self._usual_parts += 1
         times.setdefault(time_ms, content)
 
@@ -211,7 +219,6 @@ class Assembly:
         time = self._time(time_ms)
         if time and head not in self._samples:
             self._samples[head] = content + time
-            self._times_ms.append(time_ms)
             self._usual_parts += 1
         else:
             self._add(head, time_ms, sample(content, time_ms))
@@ -289,7 +296,7 @@ class Assembly:
     @property
     def items(self) -> int:
         """OTLP data points that will be sent."""
-        return len(self._times_ms) - self._usual_parts + self._unusual_items
+        return len(self._samples) - self._usual_parts + self._unusual_items
 
     def __len__(self) -> int:
         """Series so far."""
@@ -305,37 +312,35 @@ class Assembly:
         comes first. The assembly is used up.
         """
         items = self.items
-        times_ms = list(zip(self._samples, self._times_ms, strict=True))
         unusual = [
             self._take_out(head) for head in dict.fromkeys(chain(self._several, self._exemplars))
         ]
         body = b"".join(
             [metadata, *chain.from_iterable(self._samples.items()), *[one.wire for one in unusual]]
         )
+        times_ms = self._times()
         if len(body) <= bytes_max:
-            times_ms += [(one.head, one.fields[-1][0]) for one in unusual if one.fields]
-            return [[Request(body, items, times_ms)]] if body else []
+            newest = [(one.head, one.fields[-1][0]) for one in unusual]
+            return [[Request(body, items, chain(times_ms, newest))]] if body else []
         packing = Packing(bytes_max, metadata)
-        for (head, content), (_, time_ms) in zip(
-            self._samples.items(),
-            [pair for pair in times_ms if pair[0] in self._samples],
-            strict=True,
-        ):
-            packing.add(head + content, head not in self._beside, head, time_ms)
+        for head, time_ms in times_ms:
+            packing.add(head + self._samples[head], head not in self._beside, head, time_ms)
         for one in unusual:
             packing.add_unusual(one)
         return packing.finish()
+
+    def _times(self) -> Iterable[tuple[bytes, int]]:
+        """The usual series, each with the time of its sample."""
+        if len(self._time_ms) == 1:
+            return zip(self._samples, repeat(*self._time_ms.values()))
+        time_ms = self._time_ms
+        return [(head, time_ms[content[8:]]) for head, content in self._samples.items()]
 
     def _take_out(self, head: bytes) -> Unusual:
         """A series that is not of the usual form, out of ``samples``."""
         usual = self._samples.pop(head, b"")
         times = self._several.get(head, {})
         if usual and not times:
-            times = {_time_ms(usual): SAMPLE_START + usual}
+            times = {self._time_ms[usual[8:]]: SAMPLE_START + usual}
         exemplars = [one for _, one in sorted(self._exemplars.get(head, ()))]
         return Unusual(head, sorted(times.items()), exemplars, is_item=head not in self._beside)
-
-
-def _time_ms(usual: bytes) -> int:
-    """The time in what is kept of a usual sample."""
-    return sum((byte & 0x7F) << 7 * index for index, byte in enumerate(usual[9:]))

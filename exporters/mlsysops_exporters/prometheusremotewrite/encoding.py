@@ -37,6 +37,10 @@ TIME_MS_MAX: Final = (1 << 42) - 1
 """Times of six bytes: February 1971 to May 2109. No others fit behind a head."""
 
 pack_double = struct.Struct("<d").pack
+"""The eight bytes of a value."""
+
+pack_usual_sample = struct.Struct("<d7s").pack
+"""What follows a head: the value, and what `time_bytes` gives for a time of six bytes."""
 
 
 def varint(number: int) -> bytes:

@@ -7,24 +7,25 @@ from typing import TYPE_CHECKING
 from mlsysops_exporters.prometheusremotewrite.encoding import labels_of, series
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 
 class Request:
     """The body of one request, uncompressed, with what to remember when it arrived.
 
-    ``items``: OTLP data points in it.
+    ``items``: OTLP data points in it. ``times_ms``: the newest sample of each series in it; it can
+    be gone through once.
     """
 
     __slots__ = ("body", "items", "times_ms")
 
-    def __init__(self, body: bytes, items: int, times_ms: Sequence[tuple[bytes, int]]) -> None:
+    def __init__(self, body: bytes, items: int, times_ms: Iterable[tuple[bytes, int]]) -> None:
         self.body = body
         self.items = items
         self.times_ms = times_ms
 
     def __repr__(self) -> str:
-        return f"<Request bytes={len(self.body)} items={self.items} series={len(self.times_ms)}>"
+        return f"<Request bytes={len(self.body)} items={self.items}>"
 
 
 class Unusual:

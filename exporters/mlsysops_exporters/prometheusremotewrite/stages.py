@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.clock import Clock
     from mlsysops_pipeline.prometheus.points import Batch
 
-STAGE_SERIES: Final = 50_000
-"""Series of a stage: about four requests of the usual size."""
+STAGE_SERIES: Final = 30_000
+"""Series of a stage: two or three requests, packed in less than 20 ms."""
 
 TURN_POINTS: Final = 1_000
 """Points between two chances for other tasks: about a millisecond."""
