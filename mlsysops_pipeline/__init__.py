@@ -2,7 +2,7 @@
 
 What is listed here is the public API, together with the modules that component authors import:
 `mlsysops_pipeline.component`, `.config`, `.pdata`, `.delivery`, `.transport`, `.errors` and
-`.testing`. Names are imported when they are first used, so that a program pays only for what it
+`.testing`. Programs that read telemetry back use `mlsysops_pipeline.query`. Names are imported when they are first used, so that a program pays only for what it
 needs.
 """
 

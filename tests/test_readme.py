@@ -54,7 +54,7 @@ def test_the_examples_are_clean_for_a_strict_type_checker(tmp_path: Path) -> Non
         check=False,
     )
 
-    assert "Success: no issues found in 2 source files\n" == done.stdout, done.stdout
+    assert done.stdout.startswith("Success: no issues found in "), done.stdout
 
 
 def test_the_component_example_works_as_a_package_of_its_own(tmp_path: Path) -> None:
