@@ -21,6 +21,7 @@ from benchmarks.workload import TIME_MARK, Workload
 from mlsysops_exporters.prometheusremotewrite.assembly import Assembly
 from mlsysops_exporters.prometheusremotewrite.order import Latest
 from mlsysops_exporters.prometheusremotewrite.series import SeriesMaker
+from mlsysops_pipeline.memory import tune_allocation
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.prometheus.translate import Options, Translator
 from mlsysops_pipeline.transport.compression import compress
@@ -112,4 +113,5 @@ def resident_bytes() -> int:
 
 
 if __name__ == "__main__":
+    tune_allocation()  # as the command line does
     memory() if "--memory" in sys.argv else speed()

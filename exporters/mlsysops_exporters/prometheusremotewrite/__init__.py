@@ -53,6 +53,9 @@ __all__ = ["FACTORY", "Config", "RemoteWriteExporter"]
 _TENANTS_MAX: Final = 100
 """Sets of headers whose series are told apart; the one that is silent longest is forgotten."""
 
+_MEMORY_FACTOR: Final = 2
+"""What points, requests and their compressed copies take, as a multiple of the payload."""
+
 _SERVICE: Final = frozenset({"service.name", "service.namespace", "service.instance.id"})
 
 
@@ -77,6 +80,7 @@ class RemoteWriteExporter:
         self._latest: dict[tuple[tuple[str, str], ...], Latest] = {}
         self._turn = asyncio.Lock()
         self._unfinished: Delivery | None = None
+        self._charged = 0
         self._bind_metrics()
 
     def _bind_metrics(self) -> None:
@@ -125,11 +129,23 @@ class RemoteWriteExporter:
         async with self._turn:  # behind the core's queue nobody waits here: `Config.in_force`
             delivery = self._unfinished
             if delivery is None or delivery.payload is not payload:
-                self._unfinished = None
-                delivery = self._unfinished = self._begin(payload)
-            result = await delivery.attempt(self._config.parallelism)
-            self._unfinished = None
+                delivery = self._begin(payload)
+                self._hold(delivery)
+            try:
+                result = await delivery.attempt(self._config.parallelism)
+            except PermanentError:
+                self._hold(None)
+                raise
+            self._hold(None)
             return result
+
+    def _hold(self, delivery: Delivery | None) -> None:
+        """Keep a delivery until the next attempt, at the expense of the memory account."""
+        memory = self._settings.memory
+        memory.release(self._charged)
+        self._charged = 0 if delivery is None else _MEMORY_FACTOR * delivery.payload.size
+        memory.charge(self._charged)
+        self._unfinished = delivery
 
     def _begin(self, payload: Payload) -> Delivery:
         client, url = self._client, self._config.endpoint.text
@@ -207,7 +223,7 @@ class RemoteWriteExporter:
 
     async def shutdown(self) -> None:
         """Close the connections."""
-        self._unfinished = None
+        self._hold(None)
         client, self._client = self._client, None
         if client is not None:
             await client.close()

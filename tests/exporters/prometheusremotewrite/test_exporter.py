@@ -375,6 +375,22 @@ async def test_what_arrived_of_a_payload_is_not_sent_again() -> None:
     assert (100, 0) == (len(receiver.series), receiver.repeated)
 
 
+async def test_what_is_kept_for_the_next_attempt_is_in_the_memory_account() -> None:
+    async with receiving() as receiver, exporter_to(receiver.url) as exporter:
+        memory = exporter._settings.memory
+        for outcome, is_held in ((Answer(500), True), (Answer(400), False), (None, False)):
+            outcomes: list[Outcome] = [outcome]
+            receiver.behave = lambda _, outcomes=outcomes: outcomes[0]  # type: ignore[misc]
+            with contextlib.suppress(PermanentError, RetryableError):
+                await exporter.export(payload(gauge("g", (1, NOW_MS))))
+            assert is_held == (memory.in_flight > 0)
+        receiver.behave = lambda _: Answer(500)
+        with pytest.raises(RetryableError):
+            await exporter.export(payload(gauge("g", (2, NOW_MS + 1))))
+
+    assert 0 == memory.in_flight
+
+
 async def test_a_refused_part_is_counted_and_the_rest_arrives() -> None:
     async with receiving() as receiver:
         receiver.behave = lambda index: Answer(400, b"poison") if index == 1 else None
