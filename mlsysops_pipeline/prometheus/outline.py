@@ -41,6 +41,14 @@ class Outline:
         self.after_bytes = after_bytes
         self.metric = metric
 
+    def looks_like(self, other: Outline) -> bool:
+        """Whether both find the same metrics."""
+        return (self.header, self.tail, self.after_bytes) == (
+            other.header,
+            other.tail,
+            other.after_bytes,
+        )
+
 
 class Outlines:
     """The outlines that were seen, by the bytes with which a metric begins: its name.
@@ -64,7 +72,7 @@ class Outlines:
         if known is None:
             weight = _VARIANTS_MAX * (len(outline.header) + len(outline.tail)) + _OVERHEAD_BYTES
             self._seen.put(name, [outline], weight)
-        else:
+        elif not any(map(outline.looks_like, known)):
             known.insert(0, outline)
             del known[_VARIANTS_MAX:]
 

@@ -466,10 +466,11 @@ def test_a_metric_of_broken_framing_is_reported() -> None:
 def test_batches_are_bounded() -> None:
     bench = Bench()
     wire = make_wire(Signal.METRICS, 2_500, points_per_metric=2_500)
-    *batches, target = _numbers(bench.batches(wire))
-    assert target.family is TARGET_INFO
-    assert [len(batch.points) for batch in batches] == [BATCH_POINTS_MAX, BATCH_POINTS_MAX, 500]
-    assert len({one[0] for batch in batches for one in batch.points}) == 2_500
+    for _ in range(2):
+        *batches, target = _numbers(bench.batches(wire))
+        assert target.family is TARGET_INFO
+        assert [len(batch.points) for batch in batches] == [BATCH_POINTS_MAX, BATCH_POINTS_MAX, 500]
+        assert len({one[0] for batch in batches for one in batch.points}) == 2_500
 
 
 @pytest.mark.slow

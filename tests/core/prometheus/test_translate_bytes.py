@@ -170,6 +170,37 @@ def test_what_follows_a_point_in_its_metric_is_not_taken_for_its_attribute() -> 
             assert _expected(wire) == _found(bench, wire)
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 150])
+@pytest.mark.parametrize("value", ["", "x" * 80, "x" * 20_000])
+@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize("tail", [b"", b"\x10\x02\x18\x01"])
+def test_lengths_of_one_two_and_three_bytes(
+    count: int, value: str, started: bool, tail: bytes
+) -> None:
+    bench = Bench()
+    start = _fixed(2, "Q", 1) if started else b""
+    rest = _framed(7, _attribute("a", value)) if value else b""
+    points = [
+        start + _fixed(3, "Q", 2 + index) + _fixed(6, "q", index) + rest for index in range(count)
+    ]
+    data = b"".join(_framed(1, point) for point in points) + tail
+    wire = _framed(1, b"name") + _framed(7 if tail else 5, data)
+    for _ in range(3):
+        assert _expected(wire) == _found(bench, wire)
+
+
+def test_metrics_of_one_name_that_are_described_differently_are_told_apart() -> None:
+    bench = Bench()
+    point = _framed(1, _fixed(3, "Q", 2) + _fixed(4, "d", 1.5))
+    wires = [
+        _framed(1, b"name") + _framed(3, unit) + data
+        for unit in (b"s", b"By", b"1")
+        for data in (_framed(5, point), _framed(7, point + b"\x10\x02\x18\x01"))
+    ]
+    for wire in wires * 3:
+        assert _expected(wire) == _found(bench, wire)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_only_a_time_is_taken_for_the_time(count: int) -> None:
     rest = _fixed(4, "d", 1.5) + _framed(7, _attribute("a", "x"))
