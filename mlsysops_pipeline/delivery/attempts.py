@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mlsysops_pipeline.errors import Code, ConsumeError, RetryableError
 
@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mlsysops_pipeline.clock import Clock, Timer
-    from mlsysops_pipeline.component import ExportResult
-    from mlsysops_pipeline.pdata.payload import Payload
+
+What = TypeVar("What")
+Result = TypeVar("Result")
 
 
 class _Attempt:
@@ -24,8 +25,8 @@ class _Attempt:
         self.verdict: ConsumeError | None = None
 
 
-class Attempts:
-    """Runs `export` with a limit of ``timeout_s`` (0: none), and can end all attempts at once.
+class Attempts(Generic[What, Result]):
+    """Runs ``export`` with a limit of ``timeout_s`` (0: none), and can end all attempts at once.
 
     All attempts may take equally long, so they end in the order of their beginning and one timer,
     set for the oldest, is enough. `asyncio.timeout` sets and cancels one for each.
@@ -35,7 +36,7 @@ class Attempts:
 
     def __init__(
         self,
-        export: Callable[[Payload], Awaitable[ExportResult | None]],
+        export: Callable[[What], Awaitable[Result]],
         timeout_s: float,
         clock: Clock,
     ) -> None:
@@ -45,12 +46,10 @@ class Attempts:
         self._running: dict[_Attempt, None] = {}
         self._timer: Timer | None = None
 
-    async def run(
-        self, payload: Payload, task: asyncio.Task[object], now: float
-    ) -> ExportResult | None:
+    async def run(self, what: What, task: asyncio.Task[object], now: float) -> Result:
         """One attempt, in the current ``task``, which begins ``now``.
 
-        Raises what `export` raises, and `RetryableError` when time is up.
+        Raises what ``export`` raises, and `RetryableError` when time is up.
         """
         requests_before = task.cancelling()
         if self._timeout_s and self._timer is None:
@@ -58,7 +57,7 @@ class Attempts:
         attempt = _Attempt(task, now + self._timeout_s)
         self._running[attempt] = None
         try:
-            return await self._export(payload)
+            return await self._export(what)
         except asyncio.CancelledError as cancelled:
             if attempt.verdict is None or task.cancelling() > requests_before + 1:
                 raise  # somebody else cancels the task

@@ -27,12 +27,14 @@ from mlsysops_exporters.prometheusremotewrite.delivery import Delivery
 from mlsysops_exporters.prometheusremotewrite.encoding import decode_labels, labels_of
 from mlsysops_exporters.prometheusremotewrite.families import Families
 from mlsysops_exporters.prometheusremotewrite.order import GENERATION_BYTES, Latest
-from mlsysops_exporters.prometheusremotewrite.posting import post, request_headers
+from mlsysops_exporters.prometheusremotewrite.posting import Posting, post, request_headers
 from mlsysops_exporters.prometheusremotewrite.series import SeriesMaker
 from mlsysops_exporters.prometheusremotewrite.stages import Stages
 from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
+from mlsysops_pipeline.delivery.attempts import Attempts
 from mlsysops_pipeline.delivery.causes import CauseLog
-from mlsysops_pipeline.errors import MalformedError, PermanentError
+from mlsysops_pipeline.delivery.workers import current_task
+from mlsysops_pipeline.errors import MalformedError, PermanentError, RetryableError
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.prometheus.names import label_name
 from mlsysops_pipeline.prometheus.translate import Options, Translator
@@ -81,6 +83,7 @@ class RemoteWriteExporter:
         self._turn = asyncio.Lock()
         self._unfinished: Delivery | None = None
         self._charged = 0
+        self._attempts: Attempts[Posting, None] = Attempts(self._post, config.timeout, self._clock)
         self._bind_metrics()
 
     def _bind_metrics(self) -> None:
@@ -156,7 +159,8 @@ class RemoteWriteExporter:
 
         async def send(body: bytes) -> None:
             self._sent.add(1)
-            await post(client, url, headers, body, self._clock)
+            task, now_s = current_task(), self._clock.monotonic()
+            await self._attempts.run(Posting(client, url, headers, body), task, now_s)
 
         stages = Stages(
             self._translate(payload),
@@ -167,6 +171,9 @@ class RemoteWriteExporter:
             assembled=self._assembled,
         )
         return Delivery(payload, latest, send, stages.next)
+
+    async def _post(self, posting: Posting) -> None:
+        await post(posting, self._clock)
 
     def _translate(self, payload: Payload) -> Iterator[Batch[Series]]:
         """The points of all members; one that is malformed costs only itself."""
@@ -224,6 +231,7 @@ class RemoteWriteExporter:
     async def shutdown(self) -> None:
         """Close the connections."""
         self._hold(None)
+        self._attempts.abort(RetryableError("the exporter is being shut down"))
         client, self._client = self._client, None
         if client is not None:
             await client.close()

@@ -109,6 +109,8 @@ class Config(HttpClientConfig, DeliveryConfig):
 
     endpoint: HttpUrl = HttpUrl.parse("http://some.url:9411/api/prom/push")
     """Where requests are posted to, the whole URL. The default is a placeholder."""
+    timeout: Duration = 5.0
+    """How long one request may take, in seconds. 0: as long as it takes."""
     compression: Literal["snappy", ""] = "snappy"
     """Always a snappy block, as the protocol has it."""
     write_buffer_size: Annotated[int, no_effect("asyncio sizes its buffers itself")] = 512 * 1024
@@ -235,7 +237,7 @@ class Config(HttpClientConfig, DeliveryConfig):
                 "wait_for_result": True,
             }
         return DeliveryConfig(
-            timeout=self.timeout,
+            timeout=0.0,  # the exporter limits each request itself: a payload may be many
             retry_on_failure=self.retry_on_failure,
             sending_queue=queue.model_copy(update=changes),
         )

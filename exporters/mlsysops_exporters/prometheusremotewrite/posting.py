@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mlsysops_exporters.prometheusremotewrite.config import VERSION_HEADER
 from mlsysops_pipeline.errors import Code, PermanentError, RetryableError
@@ -67,10 +67,18 @@ def request_headers(given: Mapping[str, str]) -> dict[str, str]:
     return headers | _FIXED
 
 
-async def post(
-    client: HttpClient, url: str, headers: Mapping[str, str], body: bytes, clock: Clock
-) -> None:
+class Posting(NamedTuple):
+    """One request: its body is not compressed yet."""
+
+    client: HttpClient
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def post(posting: Posting, clock: Clock) -> None:
     """Deliver one request. Raises `RetryableError` or `PermanentError`."""
+    client, url, headers, body = posting
     if len(body) <= _INLINE_BYTES_MAX:
         compressed = compress("snappy", body)
     else:

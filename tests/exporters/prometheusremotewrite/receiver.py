@@ -185,13 +185,13 @@ class Receiver:
         newest = have[-1] if have else (-(1 << 63), 0.0)
         taken = []
         for pair in pairs:
-            if any(pair[0] == one[0] and _bits(pair[1]) == _bits(one[1]) for one in have):
+            if pair[0] > newest[0]:
+                taken.append(pair)
+                newest = pair
+            elif any(pair[0] == one[0] and _bits(pair[1]) == _bits(one[1]) for one in have):
                 self.repeated += 1
-                continue
-            if pair[0] <= newest[0]:
+            else:
                 raise Refused(f"out of order: {pair} after {newest} of {labels}")
-            taken.append(pair)
-            newest = pair
         return taken
 
 

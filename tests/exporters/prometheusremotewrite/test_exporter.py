@@ -43,6 +43,7 @@ from tests.exporters.prometheusremotewrite.receiver import (
     Hang,
     Outcome,
     Receiver,
+    Slow,
     is_stale,
     receiving,
 )
@@ -431,6 +432,25 @@ async def test_an_attempt_that_is_cancelled_goes_on_where_it_was() -> None:
             assert await exporter.export(data) is None
 
     assert (100, 0) == (len(receiver.series), receiver.repeated)
+
+
+async def test_each_request_has_the_whole_time_and_an_attempt_as_many_as_it_needs() -> None:
+    async with receiving() as receiver:
+        receiver.behave = lambda index: Hang() if index == 20 else Slow(0.01)
+        async with exporter_to(
+            receiver.url,
+            clock=SystemClock(),
+            timeout="100ms",
+            max_batch_size_bytes=200,
+            max_batch_request_parallelism=2,
+        ) as exporter:
+            data = many(100)
+            with pytest.raises(RetryableError, match="no answer within"):
+                await exporter.export(data)
+            assert await exporter.export(data) is None
+
+    assert (100, 0) == (len(receiver.series), receiver.repeated)
+    assert receiver.seen > 25
 
 
 async def test_large_payloads_are_sent_in_stages(monkeypatch: pytest.MonkeyPatch) -> None:
