@@ -206,7 +206,7 @@ class Assembly:
     def _add_exemplars(self, head: bytes, exemplars: Iterable[Exemplar]) -> None:
         for one in exemplars:
             time_ms = one.timestamp_ns // _NS_PER_MS
-            if time_ms and time_ms <= self._ahead_ms:
+            if time_ms and time_ms <= self._ahead_ms and head in self._samples:
                 encoded = exemplar(one.labels, one.value, time_ms)
                 self._exemplars.setdefault(head, []).append((time_ms, encoded))
 
@@ -241,15 +241,28 @@ class Assembly:
         self._beside.discard(head)
         return parts
 
+    def _is_known(self, parts: Series) -> bool:
+        """Whether a histogram or summary was sent before, as far as we know."""
+        return isinstance(parts, Parts) and self._was_sent(parts.count)
+
+    def _was_sent(self, head: bytes) -> bool:
+        return head in self._samples or self._before_ms(head) >= 0
+
+    def _end(self, heads: Iterable[bytes], time_ms: int, *, is_known: bool) -> None:
+        """End the parts that were sent; all there can be, if we do not know which these are."""
+        for head in heads:
+            if not is_known or self._was_sent(head):
+                self._part(head, time_ms, None)
+
     def _take_histogram(self, point: HistogramPoint[Series]) -> None:
         time_ms, is_stale = point.timestamp_ns // _NS_PER_MS, point.is_stale
+        is_known = self._is_known(point.series)
         parts = self._take_count(point.series, time_ms, None if is_stale else point.count)
         if parts is None:
             return
         heads = parts.varying((*point.bounds, float("inf")))
         if is_stale:
-            for head in {*heads, *parts.known(), parts.sum}:
-                self._part(head, time_ms, None)
+            self._end({*heads, *parts.known(), parts.sum}, time_ms, is_known=is_known)
             return
         if point.sum is not None:
             self._part(parts.sum, time_ms, point.sum)
@@ -261,13 +274,13 @@ class Assembly:
 
     def _take_summary(self, point: SummaryPoint[Series]) -> None:
         time_ms, is_stale = point.timestamp_ns // _NS_PER_MS, point.is_stale
+        is_known = self._is_known(point.series)
         parts = self._take_count(point.series, time_ms, None if is_stale else point.count)
         if parts is None:
             return
         heads = parts.varying(tuple([quantile for quantile, _ in point.quantiles]))
         if is_stale:
-            for head in {*heads, *parts.known(), parts.sum}:
-                self._part(head, time_ms, None)
+            self._end({*heads, *parts.known(), parts.sum}, time_ms, is_known=is_known)
             return
         self._part(parts.sum, time_ms, point.sum)
         for head, (_, value) in zip(heads, point.quantiles, strict=True):
