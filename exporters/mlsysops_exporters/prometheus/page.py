@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.prometheus.negotiation import Format
     from mlsysops_pipeline.prometheus.points import Exemplar
 
-PIECE_LINES: Final = 500
-"""A piece is handed over when it has this many lines: one to four milliseconds' work."""
-_SLICE: Final = 250
-_LOOKED_AT_MAX: Final = 4_000
+PIECE_LINES: Final = 250
+"""A piece is handed over when it has this many lines: a millisecond's work or two."""
+_SLICE: Final = 125
+_LOOKED_AT_MAX: Final = 2_000
 """Or when this many series and names were looked at that have nothing to show."""
 
 _WHOLE_MAX: Final = 10**15

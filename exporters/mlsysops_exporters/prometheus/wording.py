@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _PAIR = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|([^"=,]+))="((?:[^"\\]|\\.)*)",?', re.DOTALL)
 _BOUNDS_MAX = 1_000
+_NAMES_MAX = 1_000
 _EXPONENT_MIN, _EXPONENT_MAX = -4, 6
 """Between these Go writes a float without an exponent."""
 
@@ -26,12 +27,12 @@ def escaped(text: str) -> str:
 
 def label_text(pairs: Iterable[tuple[str, str]]) -> str:
     """Labels as they stand between braces. Names beyond the old alphabet are quoted (TX-2)."""
-    return ",".join(
-        [
-            f'{name if is_legacy_label(name) else quoted(name)}="{escaped(value)}"'
-            for name, value in pairs
-        ]
-    )
+    return ",".join([f'{_label_name(name)}="{escaped(value)}"' for name, value in pairs])
+
+
+@lru_cache(_NAMES_MAX)
+def _label_name(name: str) -> str:
+    return name if is_legacy_label(name) else quoted(name)
 
 
 def quoted(name: str) -> str:

@@ -506,8 +506,9 @@ async def test_a_bug_of_ours_refuses_nothing_either(
     assert "boom" in caplog.text
 
 
-async def test_the_ledger_balances_without_a_queue() -> None:
-    async with serving(max_series=2) as served:
+@pytest.mark.parametrize("queue", [{}, {"sending_queue": {"enabled": True}}], ids=["", "queue"])
+async def test_the_ledger_balances(queue: dict[str, Any]) -> None:
+    async with serving(max_series=2, **queue) as served:
         ledger = ExporterLedger()
         sender = Sender(
             served.exporter, served.exporter._config, served.settings, Signal.METRICS, ledger
@@ -516,9 +517,9 @@ async def test_the_ledger_balances_without_a_queue() -> None:
         request = Request().gauge("a", 1, n="1").gauge("a", 1, n="2").gauge("a", 1, n="3")
         request.gauge("", 1)
         await sender.consume(request.payload())
+        await sender.shutdown(1.0)
         assert (4, 2, 0) == (ledger.enqueued, ledger.sent, ledger.imbalance)
         assert {DropReason.CARDINALITY: 1, DropReason.UNSENDABLE: 1} == dict(ledger.dropped)
-        await sender.shutdown(1.0)
 
 
 async def test_only_metrics_are_served_and_only_by_get() -> None:
