@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 REQUEST_BYTES_MAX = 64 * 1024 * 1024
 """The largest request that is sent, before compression (OTLP's recommended limit)."""
+_HURRIED_PAUSE_S = 1.0
+"""Between attempts while stopping, unless the destination asks for more: there is little time."""
 
 
 class Shipment:
@@ -101,7 +103,7 @@ class Courier:
     """Delivers the shipments of one exporter and signal.
 
     ``retry``: ``None`` for one attempt only. ``hurry`` and ``abort`` are for stopping.
-    ``last_error``: why the last loss happened.
+    ``last_error``: why the last attempt failed.
     """
 
     def __init__(
@@ -158,8 +160,8 @@ class Courier:
         reason = self.reason(error)
         shipment.lost(reason, items)
         self._books.failed(items, error)
-        self.last_error = error.message
         if reason is not DropReason.SHUTDOWN:  # reported in one sum by who stops us
+            self.last_error = error.message
             self.report("Exporting failed. Dropping data.", error, reason, items)
 
     def report(self, what: str, error: ConsumeError, reason: DropReason, items: int) -> None:
@@ -184,16 +186,22 @@ class Courier:
         return DropReason.SHUTDOWN if self._is_hurried else DropReason.RETRIES_EXHAUSTED
 
     def hurry(self) -> None:
-        """From now on no failure is tried again; who waits for the next attempt makes it now."""
+        """Who waits for the next attempt makes it now, and waits are short from now on.
+
+        What has a sender that waits for the result is not tried again: the sender will.
+        """
         self._is_hurried = True
-        for pause in self._pauses:
-            resolve(pause)
+        self._end_pauses()
 
     def abort(self) -> None:
         """End every attempt that is running, and begin no other."""
-        self.hurry()
-        self._is_aborted = True
+        self._is_hurried = self._is_aborted = True
+        self._end_pauses()
         self._attempts.abort(interrupted())
+
+    def _end_pauses(self) -> None:
+        for pause in self._pauses:
+            resolve(pause)
 
     async def _send(self, payload: Payload, shipment: Shipment) -> None:
         """Send one request until it is accounted for, or raise why it cannot be."""
@@ -221,7 +229,7 @@ class Courier:
                 if isinstance(error, RetryableError):
                     if schedule is None and self._retry is not None:
                         schedule = RetrySchedule(self._retry, started, random.random)
-                    await self._wait_to_retry(error, schedule)
+                    await self._wait_to_retry(error, schedule, shipment)
                 elif was_examined or not self._is_bad_data(error):
                     raise error  # noqa: B904  it carries its cause
                 else:
@@ -266,10 +274,13 @@ class Courier:
         self._health.failed(self._settings.host, self._signal, error.message)
         return False
 
-    async def _wait_to_retry(self, error: RetryableError, schedule: RetrySchedule | None) -> None:
+    async def _wait_to_retry(
+        self, error: RetryableError, schedule: RetrySchedule | None, shipment: Shipment
+    ) -> None:
         """Return when it is time for the next attempt; raise ``error`` if there is none."""
         self._health.failed(self._settings.host, self._signal, error.message)
-        if schedule is None or self._is_hurried:
+        self.last_error = error.message
+        if schedule is None or self._is_aborted or (self._is_hurried and shipment.has_sender):
             raise error
         now = self._clock.monotonic()
         if error.retry_after_s and self._retry is not None:
@@ -278,6 +289,8 @@ class Courier:
         wait_s = schedule.next_wait_s(now, error.retry_after_s)
         if wait_s is None:
             raise error
+        if self._is_hurried:
+            wait_s = max(min(wait_s, _HURRIED_PAUSE_S), error.retry_after_s or 0.0)
         self._causes.say(
             ("retry", error.code),
             logging.WARNING,
@@ -345,8 +358,8 @@ class Courier:
         return payload.with_wires(good, items=payload.items - lost) if good else None
 
     async def _pause(self, wait_s: float) -> None:
-        """Wait, but not longer than until the collector stops."""
-        if self._is_hurried:
+        """Wait, but not longer than until the collector stops, or gives up stopping."""
+        if self._is_aborted:
             return
         pause = asyncio.get_running_loop().create_future()
         timer = self._clock.call_later(wait_s, lambda: resolve(pause))

@@ -167,8 +167,8 @@ class Sender:
     async def shutdown(self, drain_s: float) -> None:
         """Deliver what is there within ``drain_s`` seconds; drop and count the rest (OC-15).
 
-        Nothing is taken any more; what fails is not tried again, and what waits for its next
-        attempt makes it now. Safe before `start` and twice.
+        Nothing is taken any more. What waits for its next attempt makes it now, and what fails is
+        tried again at short intervals until then. Safe before `start` and twice.
         """
         if self._is_closed:
             return

@@ -63,16 +63,18 @@ class Program:
         )
         self.log: list[str] = []
 
-    def wait_until_ready(self) -> None:
+    def wait_until(self, words: str) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line)
-            if READY in line:
+            if words in line:
                 return
-        raise AssertionError("ended before it was ready:\n" + "".join(self.log))
+        raise AssertionError(f"ended before it said {words!r}:\n" + "".join(self.log))
 
     def end(self, *signals: signal.Signals) -> int:
-        for number in signals:
+        for place, number in enumerate(signals):
+            if place:  # two that are on their way at the same time would be one
+                self.wait_until("Received signal")
             self.process.send_signal(number)
         _, rest = self.process.communicate(timeout=15)
         self.log.append(rest)
@@ -87,7 +89,7 @@ class Program:
 def running(*arguments: str, **environment: str) -> Iterator[Program]:
     program = Program(arguments, environment)
     try:
-        program.wait_until_ready()
+        program.wait_until(READY)
         yield program
     finally:
         program.process.kill()
@@ -163,6 +165,10 @@ def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         (["--config=x", "--export-to=a:1"], "go with --mode"),
         (["--mode=agent", "--otlp-grpc-port=70000"], "expected a port from 0 to 65535"),
         (["--mode=agent", "--export-to=nowhere"], "write HOST:PORT"),
+        (["--config=x", "--prometheus-port=1"], "go with --mode"),
+        (["--config=x", "--remote-write=http://a/"], "go with --mode"),
+        (["--mode=agent", "--prometheus-port=x"], "--prometheus-port: expected a port"),
+        (["--mode=agent", "--remote-write=a:1"], "--remote-write"),
         (["--mode=agent", "--listen="], "--listen: the address is empty"),
     ],
 )
@@ -316,6 +322,42 @@ def test_a_mode_runs_without_a_file_and_serves_its_numbers() -> None:
         assert 0 == program.end(signal.SIGTERM)
 
     assert 1 == program.text.count("no destination")
+
+
+POINT = """\
+{"resourceMetrics":[{"resource":{"attributes":[{"key":"node","value":{"stringValue":"n"}}]},
+"scopeMetrics":[{"metrics":[{"name":"temp","unit":"Cel","gauge":{"dataPoints":[
+{"timeUnixNano":"%d","asDouble":61.5}]}}]}]}]}"""
+
+
+@pytest.mark.slow
+def test_an_agent_shows_its_metrics_and_a_second_one_says_that_the_port_is_in_use() -> None:
+    page, http = free_port(), free_port()
+    flags = ["--mode=agent", "--telemetry-port=0", f"--prometheus-port={page}"]
+    # Nobody listens at the next hop: the page does not mind.
+    flags.append("--export-to=127.0.0.1:1")
+    with running(*flags, "--otlp-grpc-port=0", f"--otlp-http-port={http}"):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{http}/v1/metrics",
+            (POINT % time.time_ns()).encode(),
+            {"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310  our own server
+            assert 200 == answer.status
+        text = urllib.request.urlopen(f"http://127.0.0.1:{page}/metrics").read().decode()
+        assert 'temp_celsius{node="n"} 61.5 ' in text
+        second = subprocess.run(
+            [sys.executable, "-m", "mlsysops_pipeline.cli", *flags, "--otlp-grpc-port=0",
+             "--otlp-http-port=0", "--log-level=error"],
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert 1 == second.returncode
+        (line,) = second.stderr.splitlines()
+        assert f"cannot listen on 127.0.0.1:{page}: the address is already in use" in line
+        assert line.startswith('Error: failed to start "prometheus" exporter: ')
+        assert line.endswith(
+            "(another agent? --prometheus-port PORT moves this one, 0 switches it off)"
+        )
 
 
 @pytest.mark.slow

@@ -87,22 +87,50 @@ async def test_what_waits_for_its_next_attempt_makes_it_now(make_rig: MakeRig) -
     assert 3 == rig.ledger.sent
 
 
-async def test_a_failed_last_attempt_is_not_repeated(
+async def test_a_destination_that_comes_back_before_the_deadline_gets_everything(
+    make_rig: MakeRig,
+) -> None:
+    """What was accepted is not given up while there is time (design, "Stopping")."""
+    rig = make_rig(DeliveryConfig(), [RetryableError("away")] * 9)
+    for _ in range(3):
+        await rig.sender.consume(make_payload(METRICS, 2))
+    await settle()
+    await stopped(rig, 10, 5)
+
+    assert 12 == len(rig.exporter.calls)
+    assert (6, 0) == (rig.ledger.sent, rig.ledger.dropped.total())
+
+
+async def test_while_stopping_a_destination_still_gets_the_time_that_it_asks_for(
+    make_rig: MakeRig,
+) -> None:
+    """OG-7."""
+    rig = make_rig(DeliveryConfig(), [RetryableError("busy", retry_after_s=4)] * 2)
+    await rig.sender.consume(make_payload(METRICS, 2))
+    await settle()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(rig.sender.shutdown(10))
+        await rig.clock.advance(3.9)
+        assert 2 == len(rig.exporter.calls)
+        await rig.clock.advance(0.2)
+    assert (3, 2) == (len(rig.exporter.calls), rig.ledger.sent)
+
+
+async def test_a_destination_that_stays_away_is_given_up_at_the_deadline(
     make_rig: MakeRig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rig = make_rig(DeliveryConfig(), [RetryableError("busy")] * 9)
+    rig = make_rig(DeliveryConfig(), [RetryableError("busy")] * 99)
     for _ in range(3):
         await rig.sender.consume(make_payload(METRICS, 2))
     await settle()
     caplog.clear()
-    await rig.sender.shutdown(10)
+    await stopped(rig, 10, 11)
 
-    assert 6 == len(rig.exporter.calls)
     assert {DropReason.SHUTDOWN: 6} == rig.ledger.dropped
     assert 6 == rig.meter.value("mlsysops_exporter_dropped_items", reason="shutdown")
     assert [
-        "dropped 6 items (metrics): not delivered while stopping; last error: busy"
-    ] == caplog.messages
+        "dropped 6 items (metrics): not delivered within 10.0 s of stopping; last error: busy"
+    ] == caplog.messages[-1:]
 
 
 async def test_what_takes_too_long_is_dropped_counted_and_logged_once(
