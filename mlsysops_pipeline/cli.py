@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
+import errno
 import logging
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from mlsysops_pipeline import modes
+from mlsysops_pipeline import framework_environment, modes
 from mlsysops_pipeline.version import NAME, VERSION
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("mlsysops_pipeline.cli")
 _COMMANDS = ("run", "validate", "components", "print-config", "demo")
 _FORCED = 130
+_PAGE_HINT = " (another agent? --prometheus-port PORT moves this one, 0 switches it off)"
 _NO_GATES = "--feature-gates is ignored: there are no feature gates here"
 
 
@@ -93,6 +96,10 @@ def _parser(command: str) -> argparse.ArgumentParser:
     add("--listen", metavar="HOST", help="with --mode: the address to listen on")
     add("--otlp-grpc-port", metavar="PORT", help="with --mode: default 4317")
     add("--otlp-http-port", metavar="PORT", help="with --mode: default 4318")
+    add("--prometheus-port", metavar="PORT",
+        help="with --mode: a page of the latest metrics; agent: default 9999; 0 = off")  # fmt: skip
+    add("--remote-write", metavar="URL",
+        help="with --mode: metrics go there too, by Prometheus remote write")  # fmt: skip
     add("--telemetry-port", metavar="PORT", help="the port of the self-metrics, 8888; 0 = off")
     if command == "run":
         add("--log-level", choices=("debug", "info", "warn", "error"))
@@ -130,20 +137,14 @@ def sources(options: argparse.Namespace) -> list[ConfigurationSource]:
     Raises `UsageError` or `modes.ModeError` for flags that have no sense.
     """
     from mlsysops_pipeline.config import DictSource, SetSource  # noqa: PLC0415
-    from mlsysops_pipeline.config.reading import plain_yaml  # noqa: PLC0415
 
-    given = {
-        name: getattr(options, name)
-        for name in ("listen", "otlp_grpc_port", "otlp_http_port", "telemetry_port", "export_to")
-        if getattr(options, name) is not None
-    }
-    for name, value in given.items():
-        if name.endswith("_port"):
-            given[name] = modes.port(value, "--" + name.replace("_", "-"))
-    flags = modes.ModeOptions(**given)
+    flags = _flags(options)
     only_telemetry = set(flags.given()) <= {"telemetry_port"}
     if options.mode is None and (options.level is not None or not only_telemetry):
-        raise UsageError("--level, --listen, --otlp-*-port and --export-to go with --mode")
+        raise UsageError(
+            "--level, --listen, --otlp-*-port, --prometheus-port, --export-to and --remote-write "
+            "go with --mode"
+        )
     if options.mode is None and not options.config and not options.set:
         raise UsageError("at least one --config, --set or --mode must be given")
     result: list[ConfigurationSource] = [
@@ -153,25 +154,48 @@ def sources(options: argparse.Namespace) -> list[ConfigurationSource]:
             yields=True,
         )
     ]
-    base = {}
-    if options.mode is not None:
-        path = modes.mode_file(options.mode, options.level)
-        base = plain_yaml(path)
-        environment = modes.ModeOptions.from_environment(os.environ)
-        result += [path, DictSource("environment", modes.overlay(environment, base))]
-    result += options.config
-    result.append(DictSource("flags", modes.overlay(flags, base)))
+    if options.mode is None:
+        result += [*options.config, DictSource("flags", modes.overlay(flags, {}))]
+    else:
+        given = {
+            framework_environment.NAME: _framework(options).options,
+            "environment": modes.ModeOptions.from_environment(os.environ),
+            "flags": flags,
+        }
+        *before, last = modes.layers(options.mode, options.level, given)
+        result += [*before, *options.config, last]
     result += [SetSource(text) for text in options.set]
     return result
 
 
+def _flags(options: argparse.Namespace) -> modes.ModeOptions:
+    given = {
+        field.name: value
+        for field in dataclasses.fields(modes.ModeOptions)
+        if (value := getattr(options, field.name, None)) is not None
+    }
+    for name, value in given.items():
+        if name.endswith("_port"):
+            given[name] = modes.port(value, "--" + name.replace("_", "-"))
+    return modes.ModeOptions(**given)
+
+
+def _framework(options: argparse.Namespace) -> framework_environment.Reading:
+    return framework_environment.read(os.environ, options.mode, options.level)
+
+
 def _load(options: argparse.Namespace) -> tuple[Configuration | None, list[Problem]]:
     from mlsysops_pipeline.config import load_configuration  # noqa: PLC0415
+    from mlsysops_pipeline.config.problems import Position, warning  # noqa: PLC0415
     from mlsysops_pipeline.registry import Registry  # noqa: PLC0415
 
     configuration, problems = load_configuration(sources(options), Registry.installed())
     own = str(modes.configuration_folder())
-    return configuration, [problem for problem in problems if not problem.concerns_unused_in(own)]
+    notes = _framework(options).notes if options.mode is not None else []
+    return configuration, [
+        *(warning(Position("environment"), (), note) for note in notes),
+        *(problem for problem in problems if not problem.concerns_unused_in(own)),
+    ]
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -217,7 +241,8 @@ def _run(options: argparse.Namespace) -> int:
         _LOGGER.warning("%s", problem)
     if options.feature_gates:
         _LOGGER.warning(_NO_GATES)
-    return _in_event_loop(_serve(configuration, options.drain_timeout))
+    hint = _PAGE_HINT if options.mode is not None else ""
+    return _in_event_loop(_serve(configuration, options.drain_timeout, hint))
 
 
 def _in_event_loop(main_coroutine: object) -> int:
@@ -253,7 +278,7 @@ def _set_up_logs(options: argparse.Namespace, configuration: Configuration | Non
     )
 
 
-async def _serve(configuration: Configuration, drain_s: float) -> int:
+async def _serve(configuration: Configuration, drain_s: float, page_hint: str) -> int:
     from mlsysops_pipeline import memory  # noqa: PLC0415
     from mlsysops_pipeline.errors import CollectorError  # noqa: PLC0415
     from mlsysops_pipeline.service.collector import Collector  # noqa: PLC0415
@@ -280,7 +305,7 @@ async def _serve(configuration: Configuration, drain_s: float) -> int:
         collector = Collector(configuration)
         await collector.start()
     except (CollectorError, StartError, OSError) as error:
-        _complain(f"Error: {error}")
+        _complain(f"Error: {error}{page_hint if _is_page_in_use(error) else ''}")
         return 1
     memory.settle_objects()
     failed = loop.create_task(collector.failed())
@@ -291,6 +316,13 @@ async def _serve(configuration: Configuration, drain_s: float) -> int:
         task.cancel()
     await collector.shutdown(drain_s)
     return 1 if fatal else 0
+
+
+def _is_page_in_use(error: Exception) -> bool:
+    """Whether another program, such as a second agent, has the port of the Prometheus endpoint."""
+    cause = error.__cause__
+    in_use = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+    return in_use and '"prometheus" exporter' in str(error)
 
 
 def _complain(text: str) -> None:

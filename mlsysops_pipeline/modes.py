@@ -4,6 +4,10 @@ A mode is nothing but configuration. Environment variables and flags become smal
 sources of their own, so that `print-config` shows exactly what they did, and `--config` and
 `--set` combine with them by the ordinary rules. Order, weakest first:
 mode file < environment < `--config` files < flags < `--set`.
+
+Metrics have two routes. The processed one goes to `--export-to` and `--remote-write`; the raw one,
+a pipeline of its own, to the Prometheus endpoint. Neither waits for the other: what a queue on the
+one has no room for is given up and counted there.
 """
 
 from __future__ import annotations
@@ -12,15 +16,23 @@ from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from mlsysops_pipeline.config import ConfigurationSource
 
 MODES = ("agent", "gateway")
 LEVELS = ("node", "cluster", "continuum")
 ENVIRONMENT_PREFIX = "MLSYSOPS_COLLECTOR_"
+_NOWHERE = "no_destination"
 _EXPORTER = "otlp_grpc"
+_REMOTE_WRITE = "prometheus_remote_write"
+_PAGE = "prometheus"
+_PAGE_FILE = "prometheus.yaml"
 _EXPORT_TO = f"--export-to ({ENVIRONMENT_PREFIX}EXPORT_TO)"
+_REMOTE_WRITE_TO = f"--remote-write ({ENVIRONMENT_PREFIX}REMOTE_WRITE)"
 
 
 class ModeError(ValueError):
@@ -35,7 +47,11 @@ class ModeOptions:
     otlp_grpc_port: int | None = None
     otlp_http_port: int | None = None
     telemetry_port: int | None = None
+    prometheus_port: int | None = None
     export_to: str | None = None
+    remote_write: str | None = None
+    prometheus_listen: str | None = None
+    """Where only the Prometheus endpoint listens. Only the framework's environment has it."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> ModeOptions:
@@ -47,7 +63,7 @@ class ModeOptions:
         for field in fields(cls):
             name = ENVIRONMENT_PREFIX + field.name.upper()
             text = environment.get(name, "")
-            if text:
+            if text and field.name != "prometheus_listen":
                 values[field.name] = port(text, name) if field.name.endswith("_port") else text
         return cls(**values)
 
@@ -84,31 +100,97 @@ def mode_file(mode: str, level: str | None) -> Path:
     return configuration_folder() / f"{level}.yaml"
 
 
-def overlay(options: ModeOptions, base: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as configuration, to lie over what comes before (``base``: the mode file).
+def layers(
+    mode: str, level: str | None, given: Mapping[str, ModeOptions]
+) -> list[ConfigurationSource]:
+    """The sources of a mode: its files, then what each of ``given`` changes, weakest first.
 
-    Every pipeline of the mode file that ends in nothing is led to `--export-to` instead.
+    ``given`` are options under the names of where they come from. A later one that moves a
+    listener to another port leaves it at the address that an earlier one gave it.
+    Raises `ModeError`.
+    """
+    from mlsysops_pipeline.config import DictSource  # noqa: PLC0415  the flags come first
+    from mlsysops_pipeline.config.nodes import from_plain, merged  # noqa: PLC0415
+    from mlsysops_pipeline.config.reading import plain_yaml  # noqa: PLC0415
+
+    path = mode_file(mode, level)
+    result: list[ConfigurationSource] = [path]
+    base = plain_yaml(path)
+    if _has_page(mode, given.values()):
+        page = configuration_folder() / _PAGE_FILE
+        result.append(page)
+        base = merged(from_plain(base), from_plain(plain_yaml(page))).plain()
+        host = base["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"].rpartition(":")[0]
+        section = base["exporters"][_PAGE]
+        section["endpoint"] = _moved(section["endpoint"], host, None)
+    for name, options in given.items():
+        values = overlay(options, base)
+        base = merged(from_plain(base), from_plain(values)).plain()
+        result.append(DictSource(name, values))
+    return result
+
+
+def _has_page(mode: str, given: Iterable[ModeOptions]) -> bool:
+    """An agent has a Prometheus endpoint unless its port is 0, a gateway if anything is given."""
+    port_number, host = None, None
+    for options in given:
+        port_number = port_number if options.prometheus_port is None else options.prometheus_port
+        host = options.prometheus_listen or host
+    if port_number is not None:
+        return port_number != 0
+    return mode == "agent" or host is not None
+
+
+def overlay(options: ModeOptions, base: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as configuration, to lie over what comes before (``base``).
+
+    Every pipeline that ends in nothing is led to `--export-to`, those of metrics to
+    `--remote-write` as well. Raises `ModeError`.
     """
     result: dict[str, Any] = {}
     if options.listen == "":
         raise ModeError("--listen: the address is empty; write 0.0.0.0 for every interface")
     protocols = base.get("receivers", {}).get("otlp", {}).get("protocols", {})
     for name, number in (("grpc", options.otlp_grpc_port), ("http", options.otlp_http_port)):
-        if options.listen is None and number is None:
-            continue
-        host, _, known = str(protocols.get(name, {}).get("endpoint", "")).rpartition(":")
-        host = options.listen if options.listen is not None else host
-        if ":" in host and not host.startswith("["):
-            host = f"[{host}]"
-        endpoint = f"{host}:{known if number is None else number}"
-        _put(result, ("receivers", "otlp", "protocols", name, "endpoint"), endpoint)
+        if options.listen is not None or number is not None:
+            endpoint = _moved(protocols.get(name, {}).get("endpoint", ""), options.listen, number)
+            _put(result, ("receivers", "otlp", "protocols", name, "endpoint"), endpoint)
+    page = base.get("exporters", {}).get(_PAGE)
+    host, number = options.prometheus_listen or options.listen, options.prometheus_port or None
+    if page is not None and (host is not None or number is not None):
+        _put(result, ("exporters", _PAGE, "endpoint"), _moved(page["endpoint"], host, number))
     if options.telemetry_port is not None:
         _put(result, ("service", "telemetry", "metrics"), telemetry(options.telemetry_port))
+    _lead(options, base, result)
+    return result
+
+
+def _lead(options: ModeOptions, base: Mapping[str, Any], result: dict[str, Any]) -> None:
+    """Put the exporters that the options name at the ends of the pipelines of ``base``."""
     if options.export_to is not None:
         _put(result, ("exporters", _EXPORTER), _destination(options.export_to))
-        for pipeline in base.get("service", {}).get("pipelines", {}):
-            _put(result, ("service", "pipelines", pipeline, "exporters"), [_EXPORTER])
-    return result
+    if options.remote_write is not None:
+        url = remote_write_url(options.remote_write, _REMOTE_WRITE_TO)
+        _put(result, ("exporters", _REMOTE_WRITE), _writing_to(url))
+    for pipeline, plan in base.get("service", {}).get("pipelines", {}).items():
+        if _PAGE in plan["exporters"]:
+            continue
+        first = [_EXPORTER] if options.export_to is not None else []
+        last = [_REMOTE_WRITE] if options.remote_write is not None and pipeline == "metrics" else []
+        if first or last:
+            # Written even if it was so before: a `--config` file may lie between the two.
+            known = [name for name in plan["exporters"] if name != _NOWHERE]
+            ends = list(dict.fromkeys([*first, *known, *last]))
+            _put(result, ("service", "pipelines", pipeline, "exporters"), ends)
+
+
+def _moved(endpoint: str, host: str | None, number: int | None) -> str:
+    """``endpoint`` at another host or port."""
+    known_host, _, known = str(endpoint).rpartition(":")
+    host = known_host if host is None else host
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    return f"{host}:{known if number is None else number}"
 
 
 def telemetry(port_number: int) -> dict[str, Any]:
@@ -134,6 +216,27 @@ def _destination(text: str) -> dict[str, Any]:
         "endpoint": text,
         "tls": {"insecure": scheme != "https"},
         # Applications send requests of a few items; bytes (64 MiB) are the limit that matters.
+        "sending_queue": {"queue_size": 100_000, "batch": {}},
+    }
+
+
+def remote_write_url(text: str, name: str) -> str:
+    """A URL that remote write can go to. Raises `ModeError`, which says ``name``."""
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or not text.isprintable() or " " in text:
+        raise ModeError(f"{name}: expected http://HOST:PORT/PATH or https://..., got {text!r}")
+    return text
+
+
+def _writing_to(url: str) -> dict[str, Any]:
+    return {
+        "endpoint": url,
+        # As on the page: the same program on two nodes has different series.
+        "resource_to_telemetry_conversion": {"enabled": True},
         "sending_queue": {"queue_size": 100_000, "batch": {}},
     }
 

@@ -327,25 +327,26 @@ def test_a_mode_runs_without_a_file_and_serves_its_numbers() -> None:
 POINT = """\
 {"resourceMetrics":[{"resource":{"attributes":[{"key":"node","value":{"stringValue":"n"}}]},
 "scopeMetrics":[{"metrics":[{"name":"temp","unit":"Cel","gauge":{"dataPoints":[
-{"timeUnixNano":"%d","asDouble":61.5}]}}]}]}]}"""
+{"timeUnixNano":"%d","asDouble":%d}]}}]}]}]}"""
 
 
 @pytest.mark.slow
 def test_an_agent_shows_its_metrics_and_a_second_one_says_that_the_port_is_in_use() -> None:
     page, http = free_port(), free_port()
     flags = ["--mode=agent", "--telemetry-port=0", f"--prometheus-port={page}"]
-    # Nobody listens at the next hop: the page does not mind.
-    flags.append("--export-to=127.0.0.1:1")
+    # Nobody listens at the next hop, and its queue is full at once: the page does not mind.
+    flags += ["--export-to=127.0.0.1:1", "--set=exporters.otlp_grpc.sending_queue.queue_size=1"]
     with running(*flags, "--otlp-grpc-port=0", f"--otlp-http-port={http}"):
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{http}/v1/metrics",
-            (POINT % time.time_ns()).encode(),
-            {"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request) as answer:  # noqa: S310  our own server
-            assert 200 == answer.status
+        for value in range(5):
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{http}/v1/metrics",
+                (POINT % (time.time_ns(), value)).encode(),
+                {"content-type": "application/json"},
+            )
+            with urllib.request.urlopen(request) as answer:  # noqa: S310  our own server
+                assert 200 == answer.status
         text = urllib.request.urlopen(f"http://127.0.0.1:{page}/metrics").read().decode()
-        assert 'temp_celsius{node="n"} 61.5 ' in text
+        assert 'temp_celsius{node="n"} 4' in text
         second = subprocess.run(
             [sys.executable, "-m", "mlsysops_pipeline.cli", *flags, "--otlp-grpc-port=0",
              "--otlp-http-port=0", "--log-level=error"],

@@ -37,18 +37,33 @@ def test_an_embedding_program_sees_its_names_and_gets_a_clear_error_for_others()
         mlsysops_pipeline.Kollector  # noqa: B018  the access is the test
 
 
-@pytest.mark.slow
-def test_an_agent_that_forwards_by_grpc_loads_nothing_heavy() -> None:
-    loaded = modules_after(
+def modules_of_an_agent(*flags: str) -> set[str]:
+    return modules_after(
         "from mlsysops_pipeline import cli\n"
         "from mlsysops_pipeline.registry import Registry\n"
         "from mlsysops_pipeline.config import load_configuration\n"
         "from mlsysops_pipeline.service.collector import Collector\n"
-        "options = cli._parser('run').parse_args(['--mode=agent', '--export-to=a:1'])\n"
+        f"options = cli._parser('run').parse_args({['--mode=agent', *flags]!r})\n"
         "configuration, _ = load_configuration(cli.sources(options), Registry.installed())\n"
         "Collector(configuration)\n"
     )
 
+
+@pytest.mark.slow
+def test_an_agent_that_forwards_by_grpc_loads_nothing_heavy() -> None:
+    loaded = modules_of_an_agent("--export-to=a:1")
+
+    assert "mlsysops_exporters.prometheus" in loaded
     assert set() == loaded & set(HEAVY)
-    assert "mlsysops_exporters.otlp_http" not in loaded
+    assert not {name for name in loaded if name.startswith("mlsysops_pipeline.query")}
+    assert not {"mlsysops_exporters.otlp_http", "mlsysops_exporters.prometheusremotewrite"} & loaded
+
+
+@pytest.mark.slow
+def test_an_agent_without_its_page_loads_nothing_of_it() -> None:
+    loaded = modules_of_an_agent("--export-to=a:1", "--prometheus-port=0")
+
+    assert set() == loaded & set(HEAVY)
+    assert not {name for name in loaded if name.startswith("mlsysops_exporters.prometheus")}
+    assert not {name for name in loaded if name.startswith("mlsysops_pipeline.prometheus")}
     assert "opentelemetry.proto.metrics.v1.metrics_pb2" not in loaded

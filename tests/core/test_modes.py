@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,15 +21,20 @@ if TYPE_CHECKING:
 
     from mlsysops_pipeline.config import Configuration
 
-FILES = sorted(path.name for path in modes.configuration_folder().glob("*.yaml"))
+PAGE = "prometheus.yaml"
+"""No file of its own: it lies over that of a mode."""
+FILES = sorted({path.name for path in modes.configuration_folder().glob("*.yaml")} - {PAGE})
 REGISTRY = Registry.installed()
 SIGNALS = ("metrics", "logs", "traces")
+LOCAL = "metrics/local"
+"""The pipeline that is the raw route."""
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for field in ("LISTEN", "OTLP_GRPC_PORT", "OTLP_HTTP_PORT", "TELEMETRY_PORT", "EXPORT_TO"):
-        monkeypatch.delenv(f"MLSYSOPS_COLLECTOR_{field}", raising=False)
+    for name in os.environ:
+        if name.startswith(("MLSYSOPS_COLLECTOR_", "MLS_OTEL_", "EJABBERD_")):
+            monkeypatch.delenv(name)
 
 
 def options(*flags: str) -> argparse.Namespace:
@@ -51,6 +57,20 @@ def endpoints(content: dict[str, Any]) -> list[str]:
     return [protocols["grpc"]["endpoint"], protocols["http"]["endpoint"]]
 
 
+def exporters(content: dict[str, Any]) -> dict[str, list[str]]:
+    return {name: plan["exporters"] for name, plan in content["service"]["pipelines"].items()}
+
+
+def page(content: dict[str, Any]) -> str | None:
+    """Where the Prometheus endpoint is."""
+    if LOCAL not in content["service"]["pipelines"]:
+        assert "prometheus" not in content["exporters"]
+        return None
+    assert ["prometheus"] == exporters(content)[LOCAL]
+    endpoint: str = content["exporters"]["prometheus"]["endpoint"]
+    return endpoint
+
+
 def test_there_is_a_file_for_every_mode_and_level() -> None:
     names = {f"{name}.yaml" for name in (*modes.MODES, *modes.LEVELS)}
     assert names == names & set(FILES)
@@ -58,8 +78,11 @@ def test_there_is_a_file_for_every_mode_and_level() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_shipped_file_is_a_configuration_without_warnings(name: str) -> None:
-    path = modes.configuration_folder() / name
-    configuration, problems = load_configuration([path], REGISTRY)
+    folder = modes.configuration_folder()
+    configuration, problems = load_configuration([folder / name], REGISTRY)
+    assert [] == [problem.line() for problem in problems]
+    assert configuration is not None
+    configuration, problems = load_configuration([folder / name, folder / PAGE], REGISTRY)
     assert [] == [problem.line() for problem in problems]
     assert configuration is not None
 
@@ -79,11 +102,13 @@ def test_what_is_printed_of_a_shipped_file_means_the_same(name: str) -> None:
 def test_a_mode_listens_limits_and_has_no_destination(mode: str, host: str) -> None:
     content = printed("--mode", mode)
     assert [f"{host}:4317", f"{host}:4318"] == endpoints(content)
-    assert set(SIGNALS) == set(content["service"]["pipelines"])
-    for pipeline in content["service"]["pipelines"].values():
+    pipelines = content["service"]["pipelines"]
+    assert (mode == "agent") is (LOCAL in pipelines)
+    assert set(SIGNALS) == set(pipelines) - {LOCAL}
+    for name, pipeline in pipelines.items():
         assert ["otlp"] == pipeline["receivers"]
         assert ["memory_limiter"] == pipeline["processors"]
-        assert ["no_destination"] == pipeline["exporters"]
+        assert ["prometheus" if name == LOCAL else "no_destination"] == pipeline["exporters"]
 
 
 @pytest.mark.parametrize(
@@ -97,8 +122,8 @@ def test_a_destination_gets_a_batching_queue(destination: str, insecure: bool) -
     assert destination == exporter["endpoint"]
     assert insecure is exporter["tls"]["insecure"]
     assert 8192 == exporter["sending_queue"]["batch"]["min_size"]
-    for pipeline in content["service"]["pipelines"].values():
-        assert ["otlp_grpc"] == pipeline["exporters"]
+    for name, ends in exporters(content).items():
+        assert ["prometheus" if name == LOCAL else "otlp_grpc"] == ends
 
 
 @pytest.mark.parametrize(
@@ -211,3 +236,104 @@ def test_our_own_file_is_read_as_plain_values(tmp_path: Path) -> None:
     (tmp_path / "g").write_text("- a\n")
     with pytest.raises(ValueError, match="no configuration file"):
         plain_yaml(tmp_path / "g")
+
+
+NODE = ("--mode", "agent", "--level", "node")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--mode", "agent"), "127.0.0.1:9999"),
+        (NODE, "127.0.0.1:9999"),
+        ((*NODE, "--prometheus-port", "9000"), "127.0.0.1:9000"),
+        ((*NODE, "--listen", "0.0.0.0"), "0.0.0.0:9999"),
+        ((*NODE, "--listen", "::1", "--prometheus-port", "9000"), "[::1]:9000"),
+        ((*NODE, "--prometheus-port", "0"), None),
+        (("--mode", "gateway"), None),
+        (("--mode", "gateway", "--prometheus-port", "0"), None),
+        (("--mode", "gateway", "--prometheus-port", "9000"), "0.0.0.0:9000"),
+        (("--mode", "gateway", "--listen", "h", "--prometheus-port", "9000"), "h:9000"),
+    ],
+)
+def test_an_agent_has_a_page_and_a_gateway_when_it_is_asked_for(
+    flags: tuple[str, ...], expected: str | None
+) -> None:
+    assert expected == page(printed(*flags))
+
+
+def test_the_raw_route_leaves_out_what_the_processed_one_adds() -> None:
+    pipelines = printed(*NODE, "--export-to", "next:1")["service"]["pipelines"]
+    assert ["memory_limiter", "resource/level"] == pipelines["metrics"]["processors"]
+    assert ["memory_limiter"] == pipelines[LOCAL]["processors"]
+
+
+def test_the_page_has_the_names_that_readers_of_the_framework_know() -> None:
+    section = printed(*NODE)["exporters"]["prometheus"]
+    assert not {"translation_strategy", "namespace"} & {k for k, v in section.items() if v}
+    assert section["send_timestamps"]
+    assert ["*"] == section["resource_constant_labels"]["included"]
+
+
+@pytest.mark.parametrize("mode", modes.MODES)
+def test_remote_write_takes_metrics_beside_the_next_hop(mode: str) -> None:
+    url = "http://mimir:8080/api/v1/push"
+    content = printed("--mode", mode, "--remote-write", url, "--export-to", "next:1")
+    assert url == content["exporters"]["prometheus_remote_write"]["endpoint"]
+    ends = exporters(content)
+    ends.pop(LOCAL, None)
+    assert {
+        "metrics": ["otlp_grpc", "prometheus_remote_write"],
+        "logs": ["otlp_grpc"],
+        "traces": ["otlp_grpc"],
+    } == ends
+    alone = exporters(printed("--mode", mode, "--remote-write", url))
+    assert ["prometheus_remote_write"] == alone["metrics"]
+    assert ["no_destination"] == alone["logs"]
+
+
+@pytest.mark.parametrize(
+    "url", ["", "mimir:8080", "ftp://m/x", "http://", "http://m:x/", "http://m /"]
+)
+def test_a_url_of_another_form_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModeError, match="--remote-write"):
+        cli.sources(options("--mode", "agent", f"--remote-write={url}"))
+    if url:
+        monkeypatch.setenv("MLS_OTEL_MIMIR_EXPORT_ENDPOINT", url)
+        with pytest.raises(ModeError, match="MLS_OTEL_MIMIR_EXPORT_ENDPOINT: expected http"):
+            cli.sources(options("--mode", "agent"))
+
+
+def test_a_destination_of_one_source_stays_beside_that_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLSYSOPS_COLLECTOR_REMOTE_WRITE", "http://m/w")
+    monkeypatch.setenv("MLSYSOPS_COLLECTOR_EXPORT_TO", "one:1")
+    both = ["otlp_grpc", "prometheus_remote_write"]
+    assert both == exporters(printed("--mode", "agent"))["metrics"]
+    path = tmp_path / "over.yaml"
+    path.write_text("exporters: {nop: }\nservice: {pipelines: {metrics: {exporters: [nop]}}}\n")
+    flags = ("--mode", "agent", "--config", str(path))
+    assert ["nop"] == exporters(printed(*flags))["metrics"]
+    assert both == exporters(printed(*flags, "--export-to", "two:2"))["metrics"]
+
+
+def test_a_port_of_one_source_stays_with_the_address_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLSYSOPS_COLLECTOR_LISTEN", "10.0.0.1")
+    monkeypatch.setenv("MLS_OTEL_HTTP_PORT", "43180")
+    content = printed("--mode", "agent", "--otlp-grpc-port", "1", "--prometheus-port", "3")
+    assert ["10.0.0.1:1", "10.0.0.1:43180"] == endpoints(content)
+    assert "10.0.0.1:3" == page(content)
+
+
+def test_the_page_can_be_off_in_the_environment_and_on_by_a_flag(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLS_OTEL_PROM_PORT", "9100")
+    assert "0.0.0.0:9100" == page(printed("--mode", "gateway"))
+    monkeypatch.setenv("MLSYSOPS_COLLECTOR_PROMETHEUS_PORT", "0")
+    assert page(printed("--mode", "agent")) is None
+    assert page(printed("--mode", "gateway")) is None
+    assert "0.0.0.0:9000" == page(printed("--mode", "gateway", "--prometheus-port", "9000"))
