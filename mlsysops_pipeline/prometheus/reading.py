@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.prometheus.points import Labels, NumberPoint, S
 
 NAN = math.nan
-"""An ordinary NaN, in place of those that peers send: theirs may have the bits of a stale marker."""
+"""An ordinary NaN, for those of peers, which may have the bits of a stale marker."""
 _NO_RECORDED_VALUE = 1
 _ZERO_THRESHOLD = 1e-128
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8

@@ -16,7 +16,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from mlsysops_pipeline.pdata.wire import length_prefix, varint
 from mlsysops_pipeline.prometheus.names import Kind, metric_name
-from mlsysops_pipeline.prometheus.points import Numbers
+from mlsysops_pipeline.prometheus.points import Cause, Numbers
 from tests.core.prometheus.flat import Bench
 
 if TYPE_CHECKING:
@@ -199,6 +199,30 @@ def test_metrics_of_one_name_that_are_described_differently_are_told_apart() -> 
     ]
     for wire in wires * 3:
         assert _expected(wire) == _found(bench, wire)
+
+
+def test_what_stands_between_or_behind_known_points_is_no_point() -> None:
+    point = _framed(1, _fixed(3, "Q", 2) + _fixed(4, "d", 1.5))
+    name = _framed(1, b"name")
+    bench = Bench()
+    for wire in (
+        name + _framed(5, point * 2),
+        name + _framed(5, point + _framed(11, point[2:]) + point),  # an unknown field
+        name + _framed(5, point * 2) + _framed(1, b"n" * 18),  # the name that counts
+    ):
+        for _ in range(2):
+            assert _expected(wire) == _found(bench, wire)
+
+
+def test_a_point_that_ends_behind_its_metric_is_refused() -> None:
+    point = _fixed(3, "Q", 2) + _fixed(4, "d", 1.5)
+    name = _framed(1, b"name")
+    bench = Bench()
+    wire = name + _framed(5, _framed(1, point))
+    assert _expected(wire) == _found(bench, wire)
+    broken = name + _framed(5, b"\x0a\x13" + point)
+    assert _found(bench, broken) == []
+    assert bench.dropped == {(Cause.MALFORMED, ""): 0}
 
 
 @pytest.mark.parametrize("count", [1, 2])
