@@ -234,6 +234,15 @@ def test_the_first_help_is_kept() -> None:
     assert 2 == len(driver.shown())
 
 
+def test_a_counter_that_restarts_is_shown_as_it_is() -> None:
+    # DM-6: whoever reads sees the reset; nothing is added to hide it.
+    driver = Driver()
+    cumulative = Family("c_total", Kind.COUNTER, Type.COUNTER, help_="", unit="")
+    driver.point(100.0, 10, family=cumulative, start=0)
+    driver.point(3.0, 20, family=cumulative, start=15)
+    assert {"c_total{}": 3.0} == driver.shown()
+
+
 def test_changes_are_added_up_while_they_join() -> None:
     # DM-6, DM-7, PO-6.
     driver = Driver()
