@@ -13,6 +13,7 @@ import shutil
 import time
 import urllib.request
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -230,5 +231,10 @@ def _check_end(database: Database, collector: Collector, time_ms: int) -> None:
     for name in ("temperature_celsius", "latency_seconds_bucket", "latency_seconds_sum",
                  "latency_seconds_count", "quantiles", "quantiles_count"):  # fmt: skip
         assert database.query(name, at_s - 1)
-        collector.wait_for(lambda: not database.query(name, at_s), f"the end of {name}")  # noqa: B023
+        is_over = partial(_is_over, database, name, at_s)
+        collector.wait_for(is_over, f"the end of {name}")
     assert database.query("requests_total", at_s)
+
+
+def _is_over(database: Database, name: str, at_s: float) -> bool:
+    return not database.query(name, at_s)

@@ -20,6 +20,7 @@ from mlsysops_exporters.prometheusremotewrite.encoding import (
     STALE,
     TIME_MS_MAX,
     TIME_MS_MIN,
+    USUAL_SAMPLE_BYTES,
     exemplar,
     native_histogram,
     pack_double,
@@ -27,7 +28,7 @@ from mlsysops_exporters.prometheusremotewrite.encoding import (
     sample,
     time_bytes,
 )
-from mlsysops_exporters.prometheusremotewrite.packing import Packing, Request, Unusual
+from mlsysops_exporters.prometheusremotewrite.packing import Packing, Request, Unusual, pack
 from mlsysops_exporters.prometheusremotewrite.series import Parts
 from mlsysops_pipeline.prometheus.points import Exponentials, Histograms, Numbers, Summaries
 from mlsysops_pipeline.prometheus.translate import TARGET_INFO
@@ -328,19 +329,19 @@ class Assembly:
         unusual = [
             self._take_out(head) for head in dict.fromkeys(chain(self._several, self._exemplars))
         ]
-        body = b"".join(
-            [metadata, *chain.from_iterable(self._samples.items()), *[one.wire for one in unusual]]
-        )
         times_ms = self._times()
-        if len(body) <= bytes_max:
+        size = sum(map(len, self._samples)) + USUAL_SAMPLE_BYTES * len(self._samples)
+        size += len(metadata) + sum([len(one.wire) for one in unusual])
+        if size <= bytes_max:
+            usual = chain.from_iterable(self._samples.items())
+            body = b"".join([metadata, *usual, *[one.wire for one in unusual]])
             newest = [(one.head, one.fields[-1][0]) for one in unusual]
             return [[Request(body, items, chain(times_ms, newest))]] if body else []
-        packing = Packing(bytes_max, metadata)
-        for head, time_ms in times_ms:
-            packing.add(head + self._samples[head], head not in self._beside, head, time_ms)
+        lanes = pack(self._samples, list(times_ms), self._beside, bytes_max, metadata)
+        packing = Packing(bytes_max, b"" if lanes else metadata)
         for one in unusual:
-            packing.add_unusual(one)
-        return packing.finish()
+            packing.add(one)
+        return lanes + packing.finish()
 
     def _times(self) -> Iterable[tuple[bytes, int]]:
         """The usual series, each with the time of its sample."""

@@ -43,6 +43,10 @@ pack_usual_sample = struct.Struct("<d7s").pack
 """What follows a head: the value, and what `time_bytes` gives for a time of six bytes."""
 
 
+USUAL_SAMPLE_BYTES: Final = 15
+"""What follows a head: a value of eight bytes, and a time of seven with its tag."""
+
+
 def varint(number: int) -> bytes:
     """A number, not negative, as a base-128 varint."""
     out = bytearray()

@@ -1,4 +1,4 @@
-"""Type, help and unit of metrics, as remote write 1.0 sends them: beside the series, now and then."""
+"""Type, help and unit of metrics, which remote write 1.0 sends beside the series, now and then."""
 
 from __future__ import annotations
 

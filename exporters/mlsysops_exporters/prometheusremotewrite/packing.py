@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+from bisect import bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from mlsysops_exporters.prometheusremotewrite.encoding import labels_of, series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class Request:
@@ -54,32 +57,63 @@ class Unusual:
         return f"<Unusual fields={len(self.fields)} exemplars={len(self.exemplars)}>"
 
 
-class Packing:
-    """Fills requests; a series that is too large for one gets a lane of its own."""
+def pack(
+    samples: Mapping[bytes, bytes],
+    times_ms: Sequence[tuple[bytes, int]],
+    beside: set[bytes],
+    bytes_max: int,
+    first: bytes,
+) -> list[list[Request]]:
+    """Lanes of one request each, for series of the usual form: heads, and what follows them.
 
-    def __init__(self, bytes_max: int, metadata: bytes) -> None:
+    ``beside``: those that are no items. ``first``: what the first request begins with. There may be
+    tens of thousands of series, so nothing here is done for each of them in Python.
+    """
+    wires = list(map(operator.add, samples, samples.values()))
+    ends = list(accumulate(map(len, wires)))
+    lanes: list[list[Request]] = []
+    start = 0
+    while start < len(wires):
+        room = bytes_max - len(first) + (ends[start - 1] if start else 0)
+        stop = max(start + 1, bisect_right(ends, room, start))
+        times = times_ms[start:stop]
+        items = stop - start
+        if beside:
+            items -= len(beside.intersection([head for head, _ in times]))
+        lanes.append([Request(b"".join([first, *wires[start:stop]]), items, times)])
+        start, first = stop, b""
+    return lanes
+
+
+class Packing:
+    """Fills requests with other series; one that is too large for one gets a lane of its own.
+
+    ``first``: what the first request begins with.
+    """
+
+    def __init__(self, bytes_max: int, first: bytes) -> None:
         self._bytes_max = bytes_max
         self._lanes: list[list[Request]] = []
-        self._parts = [metadata] if metadata else []
-        self._size = len(metadata)
+        self._parts = [first] if first else []
+        self._size = len(first)
         self._items = 0
         self._times_ms: list[tuple[bytes, int]] = []
 
-    def add(self, wire: bytes, items: int, head: bytes, time_ms: int) -> None:
-        """A whole series; ``time_ms`` is that of its newest sample."""
-        if self._parts and self._size + len(wire) > self._bytes_max:
-            self._close()
-        self._parts.append(wire)
-        self._size += len(wire)
-        self._items += items
-        self._times_ms.append((head, time_ms))
-
-    def add_unusual(self, one: Unusual) -> None:
-        """A series that may be too large for one request."""
-        items = len(one.fields) if one.is_item else 0
-        if len(one.wire) <= self._bytes_max:
-            self.add(one.wire, items, one.head, one.fields[-1][0])
+    def add(self, one: Unusual) -> None:
+        """A whole series."""
+        size = len(one.wire)
+        if size > self._bytes_max:
+            self._lanes.append(self._in_pieces(one))
             return
+        if self._parts and self._size + size > self._bytes_max:
+            self._close()
+        self._parts.append(one.wire)
+        self._size += size
+        self._items += len(one.fields) if one.is_item else 0
+        self._times_ms.append((one.head, one.fields[-1][0]))
+
+    def _in_pieces(self, one: Unusual) -> list[Request]:
+        """The samples of one series as requests that have to follow one another."""
         labels = labels_of(one.head)
         runs: list[list[tuple[int, bytes]]] = [[]]
         size = len(labels)
@@ -89,16 +123,14 @@ class Packing:
                 size = len(labels)
             runs[-1].append((time_ms, field))
             size += len(field)
-        self._lanes.append(
-            [
-                Request(
-                    series(labels, [field for _, field in run]),  # exemplars are left out
-                    len(run) if one.is_item else 0,
-                    [(one.head, run[-1][0])],
-                )
-                for run in runs
-            ]
-        )
+        return [
+            Request(
+                series(labels, [field for _, field in run]),  # exemplars are left out
+                len(run) if one.is_item else 0,
+                [(one.head, run[-1][0])],
+            )
+            for run in runs
+        ]
 
     def _close(self) -> None:
         if self._parts:

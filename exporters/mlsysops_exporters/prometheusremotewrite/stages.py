@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.clock import Clock
     from mlsysops_pipeline.prometheus.points import Batch
 
-STAGE_SERIES: Final = 30_000
-"""Series of a stage: two or three requests, packed in less than 20 ms."""
+STAGE_SERIES: Final = 20_000
+"""Series of a stage: one or two requests of the usual size, packed within some 15 ms."""
 
-TURN_POINTS: Final = 1_000
-"""Points between two chances for other tasks: about a millisecond."""
+TURN_S: Final = 0.003
+"""After that long others get their turn."""
+
+TURN_POINTS: Final = 100
+"""Points between two looks at the clock. New series take many times as long as known ones."""
 
 
 class Stages:
@@ -59,10 +62,13 @@ class Stages:
             assembly = self._assembly = Assembly(self._latest, now_ms)
         families = self._families
         see = None if families is None else families.see
+        until_s = self._clock.monotonic() + TURN_S
         while assembly.take_some(self._batches, TURN_POINTS, see):
             if len(assembly) >= STAGE_SERIES:
                 break
-            await asyncio.sleep(0)
+            if self._clock.monotonic() >= until_s:
+                await asyncio.sleep(0)
+                until_s = self._clock.monotonic() + TURN_S
         self._assembly = None
         self._assembled(assembly)
         said = b""

@@ -127,10 +127,8 @@ class Receiver:
         if answer is None:
             return False
         more = "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
-        writer.write(
-            f"HTTP/1.1 {answer.status} Because\r\ncontent-length: {len(answer.body)}\r\n{more}\r\n".encode()
-            + answer.body
-        )
+        head = f"HTTP/1.1 {answer.status} Because\r\ncontent-length: {len(answer.body)}\r\n{more}"
+        writer.write(f"{head}\r\n".encode() + answer.body)
         return True
 
     async def _answer(

@@ -71,7 +71,7 @@ payloads = st.lists(
 def test_whatever_comes_each_series_is_sent_in_order(
     plan: list[list[tuple[int, int]]], bytes_max: int
 ) -> None:
-    """Nothing is sent twice or late, and all is sent that is not: checked against a set of times."""
+    """Nothing is sent twice or late, and all is sent that is not: against a set of times."""
     latest = Latest(0.0)
     sent: dict[str, list[int]] = {}
     expected: dict[str, set[int]] = {}

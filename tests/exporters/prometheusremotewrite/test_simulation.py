@@ -1,7 +1,8 @@
 """Several senders, random failures, one restart: nothing acknowledged is missing or out of order.
 
-1,000 series in shares of 250. The receiver refuses what is out of order (see `receiver`), and fails,
-hangs with and without storing, ends connections and is slow at random. The seed is in the test's id.
+1,000 series in shares of 250. The receiver refuses what is out of order (see `receiver`). It fails,
+hangs with and without storing, ends connections and is slow, at random; the seed is in the test's
+id.
 """
 
 from __future__ import annotations
