@@ -43,7 +43,7 @@ from mlsysops_pipeline.prometheus.points import (
     Histograms,
     Numbers,
 )
-from mlsysops_pipeline.prometheus.translate import Options, Translator
+from mlsysops_pipeline.prometheus.translate import TARGET_INFO, Options, Translator
 from mlsysops_pipeline.transport.compression import Gzip
 from mlsysops_pipeline.transport.http_messages import TEXT
 from mlsysops_pipeline.transport.http_server import HttpRequest, HttpResponse, HttpServer
@@ -95,9 +95,9 @@ class PrometheusExporter:
         self._one_at_a_time = asyncio.Lock()
         self._pages = asyncio.Semaphore(PAGES_MAX)
         self._server = HttpServer(config, self._answer, settings=settings)
-        settings.meter.gauge(
+        self._count = settings.meter.gauge(
             "mlsysops_exporter_prometheus_series", "{series}", "Series on the page"
-        ).observe({"exporter": str(settings.id)}, lambda: self.store.live)
+        )
 
     @property
     def port(self) -> int:
@@ -107,10 +107,12 @@ class PrometheusExporter:
     async def start(self) -> None:
         """Listen. Raises `OSError` for a port in use, `ConfigError` for its TLS."""
         await self._server.start()
+        self._count.observe({"exporter": str(self._settings.id)}, lambda: self.store.live)
         self._settings.tasks.spawn_forever("expire series", self._expire)
 
     async def shutdown(self) -> None:
         """Stop listening; pages under way have a second left."""
+        self._count.forget({"exporter": str(self._settings.id)})
         await self._settings.tasks.shutdown()
         await self._server.shutdown(_GRACE_S)
 
@@ -164,9 +166,11 @@ class PrometheusExporter:
     def _take(self, batch: Batch[Series]) -> None:
         store, family = self.store, batch.family
         now_s, now_ns = self._clock.monotonic(), self._clock.unix_ns()
-        conflicts = store.conflicts
+        conflicts, full = store.conflicts, store.full
         if isinstance(batch, Numbers):
             store.numbers(family, batch.points, now_s, now_ns)
+            if family is TARGET_INFO:
+                store.conflicts, store.full = conflicts, full  # they are nobody's points
         elif (group := store.group(family, now_s)) is None:
             store.conflicts += len(batch.points)
         else:
@@ -243,7 +247,7 @@ class PrometheusExporter:
             raise
 
     async def _page(self, request: HttpRequest) -> HttpResponse:
-        """A page. Its memory is charged, and its place among `PAGES_MAX` taken, until it is read."""
+        """A page. Its memory is charged, and one of `PAGES_MAX` places taken, until it is read."""
         memory = self._settings.memory
         charged = 0
         try:

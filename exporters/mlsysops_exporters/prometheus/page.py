@@ -338,7 +338,10 @@ class _Writer:
         return f" # {{{labels}}} {_word(exemplar.value)}{time}"
 
 
-_WRITERS: Final = {Type.HISTOGRAM: _Writer._histograms, Type.SUMMARY: _Writer._summaries}  # noqa: SLF001  its own table
+_WRITERS: Final = {
+    Type.HISTOGRAM: _Writer._histograms,  # noqa: SLF001  its own table
+    Type.SUMMARY: _Writer._summaries,  # noqa: SLF001  the same
+}
 
 
 def _heads(name: str) -> tuple[str, str]:

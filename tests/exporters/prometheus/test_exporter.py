@@ -464,6 +464,15 @@ async def test_a_flood_of_series_is_bounded_and_its_label_named(
     assert "the label traceparent of a has 100 values" in line
 
 
+async def test_a_target_without_room_is_no_lost_point() -> None:
+    async with serving(max_series=1) as served:
+        assert await served.export(Request(RESOURCE).gauge("a", 1)) is None
+        assert 1 == len(await served.values())
+    async with serving() as served:
+        assert await served.export(Request(RESOURCE).gauge("target_info", 1)) is None
+        assert 1 == len(await served.values())
+
+
 async def test_ten_thousand_attributes_are_one_series() -> None:
     async with serving() as served:
         await served.export(Request().gauge("a", 1, **{f"k{n}": str(n) for n in range(10_000)}))

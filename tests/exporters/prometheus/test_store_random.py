@@ -1,4 +1,4 @@
-"""Whatever comes in whatever order, the store keeps its books and shows nothing that it must not."""
+"""Whatever comes in whatever order, the store keeps its books and shows only what it may."""
 
 from __future__ import annotations
 
