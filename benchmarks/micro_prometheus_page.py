@@ -2,8 +2,8 @@
 
 ``first`` and ``again``: microseconds a point for taking points of new and of known series.
 ``page``: milliseconds for a whole page, and for the longest piece of it, during which nothing else
-runs. ``MB``: its size as sent. ``held``: for how many milliseconds the event loop was held up at most
-while a client read pages over HTTP. All are CPU time, so that other programs do not count.
+runs. ``MB``: its size as sent. ``held``: for how many milliseconds the event loop was held up at
+most while a client read pages over HTTP. All are CPU time, so that other programs do not count.
 """
 
 from __future__ import annotations

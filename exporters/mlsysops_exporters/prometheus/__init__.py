@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 PAGES_MAX: Final = 16
 """Pages that are made or sent at the same time."""
 _PATH: Final = "/metrics"
-_EXPIRED_AT_ONCE: Final = 2_000
+_EXPIRED_AT_ONCE: Final = 1_000
 _POINTS_AT_ONCE: Final = 250
 _GRACE_S: Final = 1.0
 
