@@ -2,8 +2,8 @@
 
 What is listed here is the public API, together with the modules that component authors import:
 `mlsysops_pipeline.component`, `.config`, `.pdata`, `.delivery`, `.transport`, `.errors` and
-`.testing`. Programs that read telemetry back use `mlsysops_pipeline.query`. Names are imported when they are first used, so that a program pays only for what it
-needs.
+`.testing`. Programs that read telemetry back use `mlsysops_pipeline.query`. Names are imported
+when they are first used, so that a program pays only for what it needs.
 """
 
 from __future__ import annotations

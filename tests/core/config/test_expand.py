@@ -143,7 +143,8 @@ def test_what_is_wrong_in_an_included_file_is_shown_in_that_file(
         'grpc:3:1: receivers.otlp.protocols.grpc.max: unknown key (did you mean "max_mib"?)',
         "grpc:3:6: warning: receivers.otlp.protocols.grpc.max: environment variable NO is not set",
         (
-            'grpc:4:7: receivers.otlp.protocols.grpc.idle: "5x" is no duration; a duration is a number '
+            'grpc:4:7: receivers.otlp.protocols.grpc.idle: "5x" is no duration; '
+            "a duration is a number "
             "with a unit, such as 5s, 200ms or 1h30m"
         ),
     ] == loaded.lines

@@ -110,7 +110,8 @@ def test_what_is_not_asked_for_may_be_broken() -> None:
     "line",
     [
         "a", "a ", "a x", "a 1_0", "a 0x1", 'a{b="c} 1', 'a{b="c",,d="e"} 1', "a{b} 1",
-        'a{"b"} 1', 'a{"b","c"} 1', 'a{1="b"} 1', "a 1 2 3", "a 1 2.5", "a 1 NaN", "a 1 " + "9" * 18,
+        'a{"b"} 1', 'a{"b","c"} 1', 'a{1="b"} 1', "a 1 2 3", "a 1 2.5", "a 1 NaN",
+        "a 1 " + "9" * 18,
         "a {count:4,sum:6}", '{"a" 1', '{"a","a"} 1',
     ],
 )  # fmt: skip
