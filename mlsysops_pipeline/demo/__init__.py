@@ -1,11 +1,13 @@
 """The main job, live: a real SDK program -> node -> cluster -> continuum -> a sink that counts.
 
 `mlsysops-collector demo` and `make demo`. Items are counted by the SDK program at one end and by a
-sink that is not the collector at the other; the exit status is 0 only if they are equal.
+sink that is not the collector at the other; the exit status is 0 only if they are equal. One value
+is read at the node's Prometheus endpoint and, where Prometheus is installed, by PromQL at the top.
 
 ``supervisor``  starts, watches and stops everything     ``hops``     the collectors, their metrics
 ``load``        the SDK program, a process of its own    ``table``    what is shown
 ``sink``        the counting server, likewise            ``verdict``  the comparison at the end
+``values``      one value at both ends
 """
 
 from __future__ import annotations
@@ -59,12 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415  the two ends need none of this and start the faster
 
-    from mlsysops_pipeline.demo import supervisor, table  # noqa: PLC0415
+    from mlsysops_pipeline.demo import supervisor, table, values  # noqa: PLC0415
 
     lose, lose_signal = options.lose
     plan = supervisor.Options(options.duration, lose, lose_signal)
     try:
-        return asyncio.run(supervisor.Demo(plan, table.Display(sys.stdout)).run())
+        demo = supervisor.Demo(plan, table.Display(sys.stdout), prometheus=values.find_prometheus())
+        return asyncio.run(demo.run())
     except table.OutputLostError:
         # Whoever read this is gone; the interpreter must not stumble over it again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -25,7 +25,7 @@ _LOG_LINES_MAX = 200
 _LINE_BYTES_MAX = 64 * 1024
 _KILL_WAIT_S = 5.0
 _GUARD = str(Path(__file__).with_name("guard.py"))
-_FOREIGN_PREFIXES = ("OTEL_", "MLSYSOPS_COLLECTOR_")
+_FOREIGN_PREFIXES = ("OTEL_", "MLSYSOPS_COLLECTOR_", "MLS_OTEL_")
 _FOREIGN_NAMES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_grpc_proxy")
 
 

@@ -48,10 +48,13 @@ class Ports:
     grpc: int
     http: int
     telemetry: int
+    prometheus: int = 0
+    """The page of the metrics that pass. 0: there is none."""
 
     def taken(self) -> list[int]:
         """Those of the ports that somebody listens on."""
-        return [number for number in (self.grpc, self.http, self.telemetry) if is_taken(number)]
+        every = (self.grpc, self.http, self.telemetry, self.prometheus)
+        return [number for number in every if number and is_taken(number)]
 
 
 def free_ports(count: int) -> list[int]:
@@ -76,13 +79,20 @@ def is_taken(port: int) -> bool:
     return False
 
 
-def collector_command(plan: Plan, ports: Ports, export_to: int) -> list[str]:
-    """The command of a hop that hands on to the port ``export_to``: what a user would type."""
+def collector_command(
+    plan: Plan, ports: Ports, export_to: int, remote_write: str | None = None
+) -> list[str]:
+    """The command of a hop that hands on to the port ``export_to``: what a user would type.
+
+    ``remote_write``: the URL that metrics are written to as well.
+    """
     return python_module(
         "mlsysops_pipeline.cli",
         *("run", "--mode", plan.mode, "--level", plan.name, "--listen", _HOST),
         *("--otlp-grpc-port", str(ports.grpc), "--otlp-http-port", str(ports.http)),
         *("--telemetry-port", str(ports.telemetry), "--export-to", f"{_HOST}:{export_to}"),
+        *("--prometheus-port", str(ports.prometheus)),
+        *(("--remote-write", remote_write) if remote_write is not None else ()),
     )
 
 
@@ -141,10 +151,19 @@ _PER_SIGNAL = {
 }
 
 
+_BESIDE = ("prometheus", "prometheus_remote_write")
+"""Exporters beside the way to the next hop: what they count would be counted twice."""
+
+
 def hop_counts(page: str) -> HopCounts:
-    """The numbers of the table from a page of self-metrics, summed over components."""
+    """The numbers of the table from a page of self-metrics, summed over components.
+
+    Only what is on the way to the next hop counts.
+    """
     counts: HopCounts = {column: Counter() for column in (RECEIVED, SENT, REFUSED, DROPPED)}
     for name, labels, value in samples(page):
+        if labels.get("exporter") in _BESIDE:
+            continue
         if name in _PER_SIGNAL:
             column, signal = _PER_SIGNAL[name]
             counts[column][signal] += int(value)

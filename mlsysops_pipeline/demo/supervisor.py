@@ -1,4 +1,4 @@
-"""Runs the demo: starts five processes, feeds them, shows their numbers, stops them in order.
+"""Runs the demo: starts five processes or six, feeds them, shows their numbers, stops them in order.
 
 Whatever happens, no process is left: an ordinary end asks each to end and kills what does not;
 an exception or a second signal kills all; and should this process itself be killed, the kernel
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mlsysops_pipeline.demo import hops
+from mlsysops_pipeline.demo import hops, values
 from mlsysops_pipeline.demo.children import Child, python_module
 from mlsysops_pipeline.demo.hops import PLANS, Plan, Ports, collector_command
 from mlsysops_pipeline.demo.reports import SIGNALS, START, STOP, SdkReport, SinkReport
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from mlsysops_pipeline.demo.table import Display
 
+    HopCommand = Callable[[Plan, Ports, int, str | None], list[str]]
+
 INTERRUPTED = 130
 _ATTEMPTS = 5
 _READY_TIMEOUT_S = 30.0
@@ -34,12 +37,14 @@ _FLUSH_TIMEOUT_S = 60.0  # the SDK tries again for ten seconds, batch by batch
 _SETTLE_TIMEOUT_S = 5.0
 _DRAIN_TIMEOUT_S = 25.0  # the collector's own deadline for draining is 20 s
 _SINK_TIMEOUT_S = 10.0
+_VALUE_TIMEOUT_S = 5.0
 _START_TICK_S = 0.02
 _TICK_S = 0.25
 _STOP_TICK_S = 0.05
 _SECOND_SIGNAL_S = 1.0
 _LOG_LINES_SHOWN = 15
 _SDK, _SINK = "SDK", "sink"
+_NODE = PLANS[0].name
 
 
 class DemoError(Exception):
@@ -71,20 +76,28 @@ class Options:
 
 
 class Demo:
-    """One run. ``hop_command`` makes the command of a hop, ``pick_ports`` chooses free ports."""
+    """One run. ``hop_command`` makes the command of a hop, ``pick_ports`` chooses free ports.
+
+    ``prometheus`` is the program that the continuum writes to; ``None``: it is not installed.
+    """
 
     def __init__(
         self,
         options: Options,
         display: Display,
         *,
-        hop_command: Callable[[Plan, Ports, int], list[str]] = collector_command,
+        hop_command: HopCommand = collector_command,
         pick_ports: Callable[[int], list[int]] = hops.free_ports,
+        prometheus: str | None = None,
     ) -> None:
         self._options = options
         self._display = display
         self._hop_command = hop_command
         self._pick_ports = pick_ports
+        self._prometheus = prometheus
+        self._prometheus_port = 0
+        self._reading: values.Reading | None = None
+        self._folder = ""
         self._children: dict[str, Child] = {}
         self._ports: dict[str, Ports] = {}
         self._ready: set[str] = set()
@@ -98,7 +111,9 @@ class Demo:
 
     async def run(self) -> int:
         """Run it all and return the exit status. Raises `OutputLostError`."""
-        with self._signals():
+        # What Prometheus keeps. Nobody minds if some of it goes a moment before the folder does.
+        folder = tempfile.TemporaryDirectory(prefix="mlsysops-demo-", ignore_cleanup_errors=True)
+        with folder as self._folder, self._signals():
             try:
                 await self._start()
                 await self._feed()
@@ -167,18 +182,20 @@ class Demo:
                     f"  http://127.0.0.1:{ports.telemetry}/metrics"
                     for name, ports in self._ports.items()
                 ),
-                "",
+                f"  metrics of the node: http://127.0.0.1:{self._ports[_NODE].prometheus}/metrics",
             )
+            if self._prometheus is not None:
+                url = f"http://127.0.0.1:{self._prometheus_port}/"
+                self._display.say(f"  PromQL at the {PLANS[-1].name}: {url}")
+            self._display.say("")
             return
         raise DemoError(f"{_ATTEMPTS} times somebody took a port that was free a moment before")
 
     async def _launch(self) -> None:
-        numbers = self._pick_ports(1 + 3 * len(PLANS))
-        sink_port = numbers.pop()
-        self._ports = {
-            plan.name: Ports(*numbers[3 * place : 3 * place + 3])
-            for place, plan in enumerate(PLANS)
-        }
+        numbers = self._pick_ports(3 + 3 * len(PLANS))
+        sink_port, page_port, self._prometheus_port = (numbers.pop() for _ in range(3))
+        self._ports = {plan.name: Ports(*(numbers.pop() for _ in range(3))) for plan in PLANS}
+        self._ports[_NODE] = replace(self._ports[_NODE], prometheus=page_port)
         self._display.say(f"Starting {_SINK}, {', '.join(p.name for p in reversed(PLANS))} ...")
         self._children, self._ready, self._counts = {}, set(), {}
         lose = ["--lose", str(self._options.lose)]
@@ -186,14 +203,25 @@ class Demo:
             lose += ["--lose-signal", self._options.lose_signal]
         sink = python_module("mlsysops_pipeline.demo.sink", "--port", str(sink_port), *lose)
         await self._spawn(Child(_SINK, sink, on_line=self._sink_said))
+        remote_write = await self._launch_prometheus()
         export_to = sink_port
         for plan in reversed(PLANS):
             ports = self._ports[plan.name]
-            command = self._hop_command(plan, ports, export_to)
-            await self._spawn(Child(plan.name, command, on_log=self._ready_line(plan.name)))
-            export_to = ports.grpc
+            command = self._hop_command(plan, ports, export_to, remote_write)
+            ready = self._ready_line(plan.name, hops.READY)
+            await self._spawn(Child(plan.name, command, on_log=ready))
+            export_to, remote_write = ports.grpc, None
         load = python_module("mlsysops_pipeline.demo.load", "--endpoint", f"127.0.0.1:{export_to}")
         await self._spawn(Child(_SDK, load, on_line=self._sdk_said))
+
+    async def _launch_prometheus(self) -> str | None:
+        """Start it, if it is installed. Returns the URL for the remote write of the continuum."""
+        if self._prometheus is None:
+            return None
+        name, port = values.PROMETHEUS, self._prometheus_port
+        command = values.prometheus_command(self._prometheus, port, self._folder)
+        await self._spawn(Child(name, command, on_log=self._ready_line(name, values.READY)))
+        return values.remote_write_url(port)
 
     async def _spawn(self, child: Child) -> None:
         self._children[child.name] = child
@@ -234,9 +262,9 @@ class Demo:
             raise PortTakenError(f"{child.name}: {which} was taken meanwhile")
         raise DemoError(f"{child.name} ended at its start with {_status(child)}", _tail(child))
 
-    def _ready_line(self, name: str) -> Callable[[str], None]:
+    def _ready_line(self, name: str, words: str) -> Callable[[str], None]:
         def look(line: str) -> None:
-            if hops.READY in line:
+            if words in line:
                 self._ready.add(name)
 
         return look
@@ -316,6 +344,7 @@ class Demo:
         load = self._children[_SDK]
         load.tell(STOP)
         await self._end(load, _FLUSH_TIMEOUT_S)
+        self._reading = await values.at_node(self._ports[_NODE].prometheus)
         for plan in PLANS:
             child = self._children[plan.name]
             if not child.running:
@@ -328,6 +357,12 @@ class Demo:
         sink = self._children[_SINK]
         sink.tell(STOP)
         await self._end(sink, _SINK_TIMEOUT_S)
+        if self._prometheus is not None:
+            port = self._prometheus_port
+            self._reading = await values.at_top(self._reading, port, _VALUE_TIMEOUT_S)
+            store = self._children[values.PROMETHEUS]
+            store.terminate()
+            await self._end(store, _DRAIN_TIMEOUT_S)
 
     def _settled(self, name: str) -> bool:
         counts = self._counts.get(name)
@@ -361,7 +396,7 @@ class Demo:
         await asyncio.gather(*(child.kill() for child in children))
 
     def _conclude(self) -> int:
-        outcome = Outcome(self._sdk, self._sink, self._mishaps)
+        outcome = Outcome(self._sdk, self._sink, self._mishaps, self._reading)
         stages = self.stages()
         self._display.show("ended   ", self._elapsed_s(), self._options.duration_s, stages)
         if not self._display.redraws:

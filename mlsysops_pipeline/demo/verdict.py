@@ -9,6 +9,7 @@ from mlsysops_pipeline.demo.reports import SIGNALS
 
 if TYPE_CHECKING:
     from mlsysops_pipeline.demo.reports import ArrivedCounts, SdkReport, SentCounts, SinkReport
+    from mlsysops_pipeline.demo.values import Reading
 
 _NOUNS = {"metrics": "data points", "logs": "log records", "traces": "spans"}
 
@@ -21,6 +22,8 @@ class Outcome:
     sink: SinkReport
     mishaps: list[str] = field(default_factory=list)
     """Processes that died, failed or had to be killed, one sentence each."""
+    reading: Reading | None = None
+    """One value at the node and at the continuum, once they were asked."""
 
     def problems(self) -> list[str]:
         """Everything that keeps the demo from being a success, a sentence each. Empty: success."""
@@ -31,7 +34,7 @@ class Outcome:
             found.append("the sink did not give its final numbers")
         for signal in SIGNALS:
             found += differences(signal, self.sdk.signals[signal], self.sink.signals[signal])
-        return found
+        return found + (self.reading.problems() if self.reading is not None else [])
 
     def lines(self) -> list[str]:
         """The summary for the reader, without the verdict."""
@@ -43,7 +46,8 @@ class Outcome:
             mark = "equal" if not differences(signal, sent, arrived) else "NOT EQUAL"
             cells = "".join(f"{number:>12,}" for number in numbers)
             lines.append(f"{signal:10}{cells}   {mark}")
-        return [*lines, "", *self._levels()]
+        value = [self.reading.line()] if self.reading is not None else []
+        return [*lines, "", *self._levels(), *value]
 
     def _levels(self) -> list[str]:
         if not self.sink.levels:

@@ -13,7 +13,7 @@ import sys
 import threading
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -22,6 +22,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SERVICES: dict[str, tuple[str, Any]] = {
     "metric_points": ("metrics.v1.MetricsService", ExportMetricsServiceRequest),
@@ -55,12 +58,29 @@ def add_level(request: Any, level: str) -> None:
         found[0].value.array_value.values.append(AnyValue(string_value=level))
 
 
+def requests_of(request: Any) -> dict[str, int]:
+    """The counter `requests` as lines of a Prometheus page, without their values."""
+    return {
+        f"requests_total{{{labels_of(point)}}}": point.as_int
+        for group in request.resource_metrics
+        for scope in group.scope_metrics
+        for metric in scope.metrics
+        if metric.name == "requests"
+        for point in metric.sum.data_points
+    }
+
+
+def labels_of(point: Any) -> str:
+    return ",".join(f'{a.key}="{a.value.string_value}"' for a in point.attributes)
+
+
 class Hop:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}
         self._lost = False
+        self._requests: dict[str, int] = {}
         self._next = grpc.insecure_channel(options.export_to)
 
     def forward(self, noun: str, body: bytes) -> bytes:
@@ -68,6 +88,9 @@ class Hop:
         request = message.FromString(body)
         items = count(noun, request)
         self._add(f"otelcol_receiver_accepted_{noun}", items)
+        if noun == "metric_points":
+            with self._lock:
+                self._requests |= requests_of(request)
         if self._options.misbehave == "swallow" and noun == "spans":
             return b""
         if self._options.misbehave == "lose-one" and noun == "log_records" and not self._lost:
@@ -90,6 +113,11 @@ class Hop:
             lines = [f'{name}{{component="otlp"}} {n}' for name, n in self._numbers.items()]
         return "\n".join([*lines, ""]).encode()
 
+    def requests(self) -> bytes:
+        with self._lock:
+            lines = [f"{series} {n}" for series, n in self._requests.items()]
+        return "\n".join([*lines, ""]).encode()
+
     def serve(self) -> Any:
         options = [("grpc.so_reuseport", 0)]
         server = grpc.server(futures.ThreadPoolExecutor(4), options=options)
@@ -107,11 +135,12 @@ class Hop:
         return lambda body, _context: self.forward(noun, body)
 
 
-def http_server(hop: Hop, port: int) -> ThreadingHTTPServer:
+def http_server(page: Callable[[], bytes], port: int) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = hop.page()
+            body = page()
             self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -127,9 +156,9 @@ def http_server(hop: Hop, port: int) -> ThreadingHTTPServer:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["run"])
-    for name in ("mode", "level", "listen", "export-to", "misbehave"):
+    for name in ("mode", "level", "listen", "export-to", "remote-write", "misbehave"):
         parser.add_argument(f"--{name}")
-    for name in ("otlp-grpc", "otlp-http", "telemetry"):
+    for name in ("otlp-grpc", "otlp-http", "telemetry", "prometheus"):
         parser.add_argument(f"--{name}-port", type=int)
     options = parser.parse_args()
     if options.misbehave == "fail":
@@ -144,7 +173,9 @@ def main() -> int:
     except RuntimeError as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    http_server(hop, options.telemetry_port)
+    http_server(hop.page, options.telemetry_port)
+    if options.prometheus_port and options.misbehave != "no-page":
+        http_server(hop.requests, options.prometheus_port)
     if options.misbehave != "silent":
         ready = "Everything is ready. Begin running and processing data."
         print(ready, file=sys.stderr)  # noqa: T201
@@ -152,8 +183,10 @@ def main() -> int:
         stop.wait(1.0)
         os.kill(os.getpid(), signal.SIGSEGV)
     stop.wait()
-    server.stop(5).wait()
-    return 3 if options.misbehave == "bad-status" else 0
+    server.stop(5).wait(10)
+    sys.stderr.flush()
+    # Not by a return: threads of grpcio have been seen to keep the interpreter from ending.
+    os._exit(3 if options.misbehave == "bad-status" else 0)
 
 
 if __name__ == "__main__":

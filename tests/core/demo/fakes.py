@@ -18,7 +18,7 @@ from mlsysops_pipeline.demo.table import Display
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    HopCommand = Callable[[Plan, Ports, int], list[str]]
+    from mlsysops_pipeline.demo.supervisor import HopCommand
 
 _FAKE_HOP = str(Path(__file__).with_name("fake_hop.py"))
 
@@ -28,8 +28,8 @@ def fake_command(
 ) -> HopCommand:
     """Makes commands of stand-ins, and of the collector itself for the hops called ``real``."""
 
-    def command(plan: Plan, ports: Ports, export_to: int) -> list[str]:
-        known = collector_command(plan, ports, export_to)
+    def command(plan: Plan, ports: Ports, export_to: int, remote_write: str | None) -> list[str]:
+        known = collector_command(plan, ports, export_to, remote_write)
         if plan.name in real:
             return known
         arguments = known[known.index("run") :]
@@ -46,10 +46,17 @@ async def run(
     *,
     pick_ports: Callable[[int], list[int]] = free_ports,
     stream: TextIO | None = None,
+    prometheus: str | None = None,
 ) -> tuple[int, str]:
     """One run in this process: its exit status and what it showed."""
     shown = io.StringIO() if stream is None else stream
-    demo = Demo(options, Display(shown), hop_command=hop_command, pick_ports=pick_ports)
+    demo = Demo(
+        options,
+        Display(shown),
+        hop_command=hop_command,
+        pick_ports=pick_ports,
+        prometheus=prometheus,
+    )
     status = await demo.run()
     return status, shown.getvalue() if isinstance(shown, io.StringIO) else ""
 

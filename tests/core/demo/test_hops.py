@@ -41,6 +41,9 @@ otelcol_receiver_refused_log_records{receiver="otlp",transport="grpc"} 3
 otelcol_exporter_sent_metric_points{exporter="otlp_grpc"} 1.5e1
 mlsysops_exporter_dropped_items{exporter="otlp_grpc",data_type="traces",reason="permanent"} 4
 mlsysops_pipeline_dropped_items{pipeline="traces/two",reason="no_destination"} 5
+otelcol_exporter_sent_metric_points{exporter="prometheus"} 1000
+otelcol_exporter_sent_metric_points{exporter="prometheus_remote_write"} 1000
+mlsysops_exporter_dropped_items{exporter="prometheus",data_type="metrics",reason="cardinality"} 1000
 otelcol_process_uptime 12.5
 otelcol_exporter_sent_spans{exporter="otlp_grpc"} NaN
 """
@@ -51,7 +54,7 @@ def test_a_page_becomes_the_numbers_of_the_table() -> None:
     assert {"traces": 42} == dict(counts[RECEIVED])
     assert {"logs": 3} == dict(counts[REFUSED])
     assert {"metrics": 15} == dict(counts[SENT])
-    assert {"traces": 9} == dict(counts[DROPPED])
+    assert {"traces": 9} == dict(counts[DROPPED])  # nothing of what lies beside the way
 
 
 def test_labels_may_hold_anything() -> None:
@@ -90,11 +93,12 @@ def test_a_port_with_a_listener_is_taken() -> None:
         assert is_taken(port)
         (other,) = free_ports(1)
         assert [port] == Ports(port, other, other).taken()
+        assert [port] == Ports(other, other, other, port).taken()
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
 def test_the_command_of_a_hop_is_one_that_the_command_line_knows(plan: hops.Plan) -> None:
-    command = collector_command(plan, Ports(1, 2, 3), 4)
+    command = collector_command(plan, Ports(1, 2, 3, 5), 4, "http://x/w")
     arguments = command[command.index("run") + 1 :]
     options = cli._parser("run").parse_args(arguments)
     assert (plan.mode, plan.name) == (options.mode, options.level)
@@ -104,6 +108,14 @@ def test_the_command_of_a_hop_is_one_that_the_command_line_knows(plan: hops.Plan
         options.telemetry_port,
     )
     assert "127.0.0.1:4" == options.export_to
+    assert ("5", "http://x/w") == (options.prometheus_port, options.remote_write)
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+def test_a_hop_without_a_page_never_takes_the_default_port(plan: hops.Plan) -> None:
+    command = collector_command(plan, Ports(1, 2, 3), 4)
+    assert "0" == command[command.index("--prometheus-port") + 1]
+    assert "--remote-write" not in command
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlsysops_pipeline import cli, demo
-from mlsysops_pipeline.demo import supervisor
+from mlsysops_pipeline.demo import supervisor, values
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,10 @@ def test_the_command_line_hands_its_flags_on(
     seen: list[supervisor.Options] = []
 
     class Pretended:
-        def __init__(self, options: supervisor.Options, _display: object) -> None:
+        def __init__(
+            self, options: supervisor.Options, _display: object, *, prometheus: str | None
+        ) -> None:
+            assert values.find_prometheus() == prometheus
             seen.append(options)
 
         async def run(self) -> int:

@@ -40,6 +40,11 @@ async def test_a_run_in_which_everything_arrives_is_a_success(family: Family) ->
     assert 0 == status, shown
     assert "OK: every item that the SDK program sent arrived, once." in shown
     assert 3 == shown.count("   equal")
+    assert re.search(
+        r"requests_total\{model=\"\w+\",outcome=\"ok\"\}: \d+ at the node's Prometheus endpoint "
+        r"\(no PromQL at the continuum: Prometheus is not installed here\)",
+        shown,
+    )
     assert "mlsysops.levels at the sink: node -> cluster -> continuum" in shown
     assert {} == family.left()
 
@@ -73,6 +78,14 @@ async def test_a_hop_that_misbehaves_is_a_failure(
     status, shown = await run(Options(2 if how == "die" else 0.4), fake_command({"cluster": how}))
     assert 1 == status, shown
     assert said in shown
+    assert {} == family.left()
+
+
+async def test_a_node_whose_page_cannot_be_read_is_a_failure(family: Family) -> None:
+    status, shown = await run(Options(0.4), fake_command({"node": "no-page"}))
+    assert 1 == status, shown
+    assert 1 == shown.count("FAILED: ")
+    assert "FAILED: the node's Prometheus endpoint: " in shown
     assert {} == family.left()
 
 
