@@ -164,9 +164,9 @@ def main() -> int:
     if options.misbehave == "fail":
         print("Error: cannot do it", file=sys.stderr)  # noqa: T201
         return 1
-    stop = threading.Event()
-    ignore = options.misbehave == "hang"
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if ignore else lambda *_: stop.set())
+    # Blocked in every thread and waited for below. A handler would run in the main thread only,
+    # which does not wake from waiting when the kernel gives the signal to a thread of grpcio.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     hop = Hop(options)
     try:
         server = hop.serve()
@@ -180,12 +180,14 @@ def main() -> int:
         ready = "Everything is ready. Begin running and processing data."
         print(ready, file=sys.stderr)  # noqa: T201
     if options.misbehave == "die":
-        stop.wait(1.0)
+        signal.sigtimedwait([signal.SIGTERM], 1.0)
         os.kill(os.getpid(), signal.SIGSEGV)
-    stop.wait()
+    signal.sigwait([signal.SIGTERM])
+    while options.misbehave == "hang":
+        signal.pause()
     server.stop(5).wait(10)
     sys.stderr.flush()
-    # Not by a return: threads of grpcio have been seen to keep the interpreter from ending.
+    # Not by a return, so that no thread of grpcio can keep the interpreter from ending.
     os._exit(3 if options.misbehave == "bad-status" else 0)
 
 
