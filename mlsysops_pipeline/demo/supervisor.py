@@ -1,4 +1,4 @@
-"""Runs the demo: starts five processes or six, feeds them, shows their numbers, stops them in order.
+"""Runs the demo: starts its processes, feeds them, shows their numbers, stops them in order.
 
 Whatever happens, no process is left: an ordinary end asks each to end and kills what does not;
 an exception or a second signal kills all; and should this process itself be killed, the kernel
@@ -11,7 +11,7 @@ import asyncio
 import signal
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -97,7 +97,7 @@ class Demo:
         self._prometheus = prometheus
         self._prometheus_port = 0
         self._reading: values.Reading | None = None
-        self._folder = ""
+        self._folder = ""  # of what Prometheus keeps
         self._children: dict[str, Child] = {}
         self._ports: dict[str, Ports] = {}
         self._ready: set[str] = set()
@@ -111,9 +111,14 @@ class Demo:
 
     async def run(self) -> int:
         """Run it all and return the exit status. Raises `OutputLostError`."""
-        # What Prometheus keeps. Nobody minds if some of it goes a moment before the folder does.
-        folder = tempfile.TemporaryDirectory(prefix="mlsysops-demo-", ignore_cleanup_errors=True)
-        with folder as self._folder, self._signals():
+        with ExitStack() as held:
+            if self._prometheus is not None:
+                # Nobody minds if some file in it goes a moment before the folder does.
+                folder = tempfile.TemporaryDirectory(
+                    prefix="mlsysops-demo-", ignore_cleanup_errors=True
+                )
+                self._folder = held.enter_context(folder)
+            held.enter_context(self._signals())
             try:
                 await self._start()
                 await self._feed()

@@ -1,4 +1,4 @@
-"""What the framework's variables become: only those that are set, at the level that they are for."""
+"""What the framework's variables become: only those that are set, at the level they are for."""
 
 from __future__ import annotations
 

@@ -57,10 +57,11 @@ class Family:
 
 
 @pytest.fixture
-def family(monkeypatch: pytest.MonkeyPatch) -> Iterator[Family]:
+def family(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Family]:
     """Processes of this test; whoever is left at the end is ended."""
     found = Family()
     monkeypatch.setenv(*found.variable.split("=", 1))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a demo that is killed leaves its folder
     yield found
     for pid in found.members():
         with suppress(ProcessLookupError):

@@ -39,7 +39,9 @@ def run_demo(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def test_everything_goes_through_three_collectors_and_arrives_once(family: Family) -> None:
+def test_everything_goes_through_three_collectors_and_arrives_once(
+    family: Family, tmp_path: Path
+) -> None:
     status, shown = run_demo("--duration", "2")
     assert 0 == status, shown
     assert "OK: every item that the SDK program sent arrived, once." in shown
@@ -50,6 +52,7 @@ def test_everything_goes_through_three_collectors_and_arrives_once(family: Famil
         assert "(no PromQL at the continuum: Prometheus is not installed here)" in shown
     else:
         assert f"endpoint, {value[1]} by PromQL at the continuum" in shown
+    assert [] == list(tmp_path.iterdir())
     rows = [line.split() for line in shown.splitlines()]
     for hop in ("node", "cluster", "continuum"):
         place = next(i for i, row in enumerate(rows) if row[:2] == [hop, "metrics"])
