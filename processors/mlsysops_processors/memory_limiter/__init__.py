@@ -196,7 +196,7 @@ class MemoryLimiter:
                 config.check_interval,
             ),
         )
-        self.check_memory()
+        self._policy.begin(self._resident())
         self._settings.tasks.spawn_forever("memory check", self._check_regularly)
 
     async def shutdown(self) -> None:

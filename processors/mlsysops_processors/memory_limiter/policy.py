@@ -100,6 +100,11 @@ class Policy:
         self._resident_before = 0
         self._tolerated = 0
 
+    def begin(self, resident: int) -> None:
+        """Note what is resident before any data came: the program around us, not our data."""
+        self._tolerated = resident if resident >= self.limits.soft else 0
+        self._resident_before = resident
+
     def admits(self, size: int, in_flight: int) -> bool:
         """Whether ``size`` more bytes may come in now (between two looks as well)."""
         limits = self.limits

@@ -99,6 +99,15 @@ def test_above_the_hard_limit_less_may_be_in_flight() -> None:
     assert not limiter.judge(10 * MIB, 100 * MIB)
 
 
+def test_what_the_program_around_us_holds_is_no_pressure_but_growth_is() -> None:
+    limiter = policy()
+    limiter.begin(500 * MIB)
+
+    assert not limiter.judge(0, 500 * MIB)
+    assert not limiter.judge(0, 519 * MIB)
+    assert limiter.judge(0, 521 * MIB)
+
+
 def test_growing_resident_memory_keeps_refusing() -> None:
     limiter = policy()
     assert limiter.judge(0, 90 * MIB)
