@@ -77,8 +77,10 @@ class Kind(enum.Enum):
 
 
 class Stability(enum.StrEnum):
-    """How far a component can be relied on (the Collector's words)."""
+    """How far a component can be relied on (the Collector's words, and one of our own)."""
 
+    PLACEHOLDER = "Placeholder"
+    """It accepts the keys of the Collector's component, so that files run, and does nothing."""
     DEVELOPMENT = "Development"
     ALPHA = "Alpha"
     BETA = "Beta"

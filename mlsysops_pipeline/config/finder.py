@@ -15,10 +15,8 @@ _REMOVED: Mapping[tuple[Kind, str], str] = {
     (Kind.EXPORTER, "logging"): (
         "the logging exporter has been deprecated, use the debug exporter instead"
     ),
-    (Kind.EXPORTER, "loki"): "the loki exporter was removed; use otlp_http to LOKI/otlp",
     (Kind.EXPORTER, "jaeger"): "the jaeger exporter was removed; use otlp_grpc, Jaeger takes OTLP",
     (Kind.EXPORTER, "opencensus"): "the opencensus exporter was removed; use otlp_grpc",
-    (Kind.EXPORTER, "tempo"): "there is no tempo exporter; use otlp_grpc, Tempo takes OTLP",
     (Kind.PROCESSOR, "routing"): "the routing processor was removed; use the routing connector",
 }
 """What users still paste (components, section 0)."""
