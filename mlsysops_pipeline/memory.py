@@ -72,11 +72,12 @@ def settle_objects() -> None:
     """Leave what exists after the start out of every garbage collection, and collect less often.
 
     For programs that are nothing but a collector. Its requests make few cycles, so that most of
-    what the collector of garbage does is to walk modules and configuration again.
+    what the collector of garbage does is to walk modules and configuration again. More than a few
+    thousand objects at a time would hold up the loop: new series are many small ones.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(2_000, 10, 1_000)
 
 
 def resident_bytes() -> int:

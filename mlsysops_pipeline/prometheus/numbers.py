@@ -37,6 +37,8 @@ _PADDING = bytes(30)
 """What has to be behind the last point, that something can be unpacked wherever one begins."""
 _unpack_unstarted = struct.Struct("<BQBd").unpack_from
 _unpack_int = struct.Struct("<q").unpack_from
+_NEW_SERIES_MAX = 25
+"""A metric with more series that are not known yet is read in pieces: to make one takes long."""
 _ONE_BYTE_MAX, _TWO_BYTES_MAX = (1 << 7) - 1, (1 << 14) - 1
 """The highest lengths that protobuf writes in one byte and in two."""
 
@@ -61,7 +63,7 @@ class NumberReader(Generic[S]):
     def known(self, wire: bytes, scope: Scope) -> Numbers[S] | None:
         """The points of a serialized metric, if it is one that `learn` was shown: see `outline`.
 
-        All in one batch, which can be empty, unless the metric has over 2 MiB.
+        All in one batch, which can be empty, unless the metric has over 2 MiB or many new series.
         """
         try:
             for outline in self._outlines.get(wire[: wire[1] + 2]) or ():
@@ -113,6 +115,7 @@ class NumberReader(Generic[S]):
         known = self._series.get
         points: list[NumberPoint[S]] = []
         malformed = 0
+        made_max = self._series.made + _NEW_SERIES_MAX
         while at < end:
             try:
                 field, size, more, first, start, tag, time, value_tag, value = _unpack_long(
@@ -144,10 +147,14 @@ class NumberReader(Generic[S]):
                     rest = wire[rest_begin:at]
                     series = known(prefix + rest)
                     if series is None:
+                        if self._series.made >= made_max:
+                            return None
                         series = self._series.learn(rest, metric, scope)
                     if series is not None:
                         points.append((series, time, start, value, ()))
                         continue
+                if self._series.made >= made_max:
+                    return None
                 points.append(self._open(wire[begin:at], metric, scope))
             except MalformedError:
                 malformed += 1

@@ -38,16 +38,18 @@ class SeriesIndex(Generic[S]):
     """Finds and makes series.
 
     ``get(scope.mark + metric.mark + attributes)`` is a series that is known; ``attributes`` are
-    serialized as in a ``NumberDataPoint``, whatever the kind of the point.
+    serialized as in a ``NumberDataPoint``, whatever the kind of the point. ``made``: how many were
+    made so far.
     """
 
-    __slots__ = ("_make_series", "_series", "_strategy", "get")
+    __slots__ = ("_make_series", "_series", "_strategy", "get", "made")
 
     def __init__(self, make_series: MakeSeries[S], strategy: Strategy, bytes_max: int) -> None:
         self._make_series = make_series
         self._strategy = strategy
         self._series: Recent[bytes, S] = Recent(bytes_max)
         self.get = self._series.get
+        self.made = 0
 
     def of(self, attributes: Any, metric: Metric, scope: Scope) -> S:
         """The series of an opened point. Raises `MalformedError`."""
@@ -67,6 +69,7 @@ class SeriesIndex(Generic[S]):
         return self._make(scope.mark + metric.mark + rest, point.attributes, metric, scope)
 
     def _make(self, key: bytes, attributes: Any, metric: Metric, scope: Scope) -> S:
+        self.made += 1
         own = read_attributes(attributes)
         labels = make_labels(
             {**scope.shared, **own} if scope.shared else own,

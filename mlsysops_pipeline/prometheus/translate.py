@@ -54,12 +54,22 @@ if TYPE_CHECKING:
         SummaryPoint,
     )
 
-__all__ = ["BATCH_POINTS_MAX", "CACHE_BYTES", "TARGET_INFO", "MakeSeries", "Options", "Translator"]
+__all__ = [
+    "BATCH_POINTS_MAX",
+    "CACHE_BYTES",
+    "NEW_POINTS_MAX",
+    "TARGET_INFO",
+    "MakeSeries",
+    "Options",
+    "Translator",
+]
 
 _NUMBERS = frozenset({Kind.GAUGE, Kind.COUNTER, Kind.UP_DOWN_COUNTER})
 _time_of = itemgetter(1)
 
 BATCH_POINTS_MAX = 1_000
+NEW_POINTS_MAX = 25
+"""Points of a batch whose series may have to be made, which takes up to 150 us each."""
 
 TARGET_INFO = Family("target_info", Kind.GAUGE, Type.INFO, help_="Target metadata", unit="")
 """The family of target infos, always this object: compare with ``is``."""
@@ -126,6 +136,8 @@ class Translator(Generic[S]):
     def translate(self, wire: bytes) -> Iterator[Batch[S]]:
         """The points of one request, in its order, in batches of at most 1,000 points.
 
+        Of at most 25 where their series may be new, so that a batch does not take long.
+
         Target infos come last, one for each job and instance (PO-14); another one with the same
         job and instance, in whatever request, replaces the one before.
 
@@ -179,8 +191,8 @@ class Translator(Generic[S]):
             return
         if count and metric.family.kind in _NUMBERS:
             self._numbers.learn(wire, metric)
-        for at in range(0, count, BATCH_POINTS_MAX):
-            batch = self._batch(metric, scope, wires[at : at + BATCH_POINTS_MAX])
+        for at in range(0, count, NEW_POINTS_MAX):
+            batch = self._batch(metric, scope, wires[at : at + NEW_POINTS_MAX])
             if batch.points:
                 yield batch
 

@@ -57,6 +57,8 @@ PAGES_MAX: Final = 16
 _PATH: Final = "/metrics"
 _EXPIRED_AT_ONCE: Final = 1_000
 _POINTS_AT_ONCE: Final = 250
+_TURN_S: Final = 0.003
+"""After that many points or that long others get their turn."""
 _GRACE_S: Final = 1.0
 
 
@@ -148,13 +150,16 @@ class PrometheusExporter:
     async def _export(self, wire: bytes) -> int:
         """Take the points of one request. Returns how many were lost by a failure of ours."""
         waiting, left_out = 0, self._left_out
+        clock = self._clock
+        until_s = clock.monotonic() + _TURN_S
         try:
             for batch in self._translator.translate(wire):
                 self._take(batch)
                 waiting += len(batch.points)
-                if waiting >= _POINTS_AT_ONCE:
+                if waiting >= _POINTS_AT_ONCE or clock.monotonic() >= until_s:
                     waiting = 0
                     await asyncio.sleep(0)
+                    until_s = clock.monotonic() + _TURN_S
         except MalformedError as error:
             self._untranslatable(Cause.MALFORMED, count_items(Signal.METRICS, wire), error.message)
         except Exception as error:  # noqa: BLE001  the edge: others took the same data

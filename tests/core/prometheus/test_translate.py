@@ -21,7 +21,7 @@ from mlsysops_pipeline.prometheus.points import (
     Numbers,
     Type,
 )
-from mlsysops_pipeline.prometheus.translate import BATCH_POINTS_MAX, TARGET_INFO
+from mlsysops_pipeline.prometheus.translate import BATCH_POINTS_MAX, NEW_POINTS_MAX, TARGET_INFO
 from mlsysops_pipeline.testing.telemetry import make_wire
 from tests.core.prometheus.flat import (
     T0,
@@ -466,11 +466,25 @@ def test_a_metric_of_broken_framing_is_reported() -> None:
 def test_batches_are_bounded() -> None:
     bench = Bench()
     wire = make_wire(Signal.METRICS, 2_500, points_per_metric=2_500)
-    for _ in range(2):
+    for limit in (NEW_POINTS_MAX, BATCH_POINTS_MAX):
         *batches, target = _numbers(bench.batches(wire))
         assert target.family is TARGET_INFO
-        assert [len(batch.points) for batch in batches] == [BATCH_POINTS_MAX, BATCH_POINTS_MAX, 500]
+        assert {len(batch.points) for batch in batches[:-1]} == {limit}
         assert len({one[0] for batch in batches for one in batch.points}) == 2_500
+
+
+def test_many_new_series_of_a_known_metric_come_in_small_batches() -> None:
+    """To make a series takes long: others get their turn in between."""
+    bench = Bench()
+    known = gauge("g", *[point(attributes=attributes(a=str(n))) for n in range(20)])
+    for _ in range(2):
+        assert [20] == [len(batch.points) for batch in _numbers(bench.batches(request(known)))]
+    more = gauge("g", *[point(attributes=attributes(a=str(n))) for n in range(500)])
+    for limit in (NEW_POINTS_MAX, 500):
+        batches = _numbers(bench.batches(request(more)))
+        assert limit == max(len(batch.points) for batch in batches)
+        assert 500 == len({one[0] for batch in batches for one in batch.points})
+    assert 500 == bench.made
 
 
 @pytest.mark.slow
