@@ -199,13 +199,17 @@ def _load(options: argparse.Namespace) -> tuple[Configuration | None, list[Probl
 
 
 def _validate(options: argparse.Namespace) -> int:
+    from mlsysops_pipeline.config import Severity  # noqa: PLC0415
+
     configuration, problems = _load(options)
     for problem in problems:
         _complain(problem.line())
     if configuration is None:
         return 1
     count = len(configuration.service.pipelines)
-    print(f"OK: {count} pipeline{'' if count == 1 else 's'}")  # noqa: T201
+    left_out = sum(problem.severity is Severity.LEFT_OUT for problem in problems)
+    rest = f", {left_out} left out" if left_out else ""
+    print(f"OK: {count} pipeline{'' if count == 1 else 's'}{rest}")  # noqa: T201
     return 0
 
 
@@ -238,7 +242,7 @@ def _run(options: argparse.Namespace) -> int:
             _complain(problem.line())
         return 1
     for problem in problems:
-        _LOGGER.warning("%s", problem)
+        _LOGGER.log(problem.level, "%s", problem)
     if options.feature_gates:
         _LOGGER.warning(_NO_GATES)
     hint = _PAGE_HINT if options.mode is not None else ""

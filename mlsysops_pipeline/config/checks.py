@@ -5,17 +5,18 @@ Everything here looks at the outline and adds problems to a list; nothing does I
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.component import Kind
-from mlsysops_pipeline.config import connections, network
+from mlsysops_pipeline.config import advice, connections, leaving_out, network
 from mlsysops_pipeline.config.outline import MEMBERS
 from mlsysops_pipeline.config.problems import Problem, Severity, error, warning
 from mlsysops_pipeline.config.schema import ComponentConfig
 from mlsysops_pipeline.config.wording import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from mlsysops_pipeline.config.convert import Reference
     from mlsysops_pipeline.config.outline import Outline, PipelineOutline
@@ -25,20 +26,33 @@ UNUSED = "unused"
 """The code of problems about what is defined and not used."""
 
 
-def check(outline: Outline) -> tuple[list[Problem], frozenset[ComponentID]]:
-    """Every problem, and the exporters whose data would come back for ever."""
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What `check` found. ``outline``: what can run. ``loops``: exporters to ourselves."""
+
+    problems: list[Problem]
+    outline: Outline
+    loops: frozenset[ComponentID]
+
+
+def check(outline: Outline, environment: Mapping[str, str]) -> Checked:
+    """Every problem, what can run in spite of them, and whose data would come back for ever."""
+    runs, left_out = leaving_out.effective(outline)
     problems = [
+        *left_out,
         *_sections(outline),
         *_pipelines(outline),
+        *_order_of_processors(runs),
         *connections.check(outline),
-        *_extensions(outline),
-        *_old_spellings(outline),
+        *_extensions(runs),
+        *_old_spellings(runs),
         *_unused(outline),
         *_switched_off(outline),
-        *network.clashes(outline),
+        *network.clashes(runs),
+        *advice.check(runs, environment),
     ]
-    loops, found = network.loops(outline)
-    return [*problems, *found], loops
+    loops, found = network.loops(runs)
+    return Checked([*problems, *found], runs, loops)
 
 
 def _sections(outline: Outline) -> Iterator[Problem]:
@@ -65,7 +79,6 @@ def _pipelines(outline: Outline) -> Iterator[Problem]:
                 path = (*pipeline.path, name)[: len(pipeline.path) + steps]
                 yield error(node.at, path, f"must have at least one {kind.value}")
             yield from _members(outline, pipeline, name)
-        yield from _order(outline, pipeline)
 
 
 def _members(outline: Outline, pipeline: PipelineOutline, name: str) -> Iterator[Problem]:
@@ -80,8 +93,13 @@ def _members(outline: Outline, pipeline: PipelineOutline, name: str) -> Iterator
         seen.add(member.id)
         component = outline.kind_of_member(name, member.id)
         if component is None:
+            if name == "exporters":
+                continue  # `leaving_out` speaks about it
             message = f'references {kind.value} "{member.id}" which is not configured'
-            yield error(member.position, member.path, message, _hint(outline, name, member.id))
+            hint = leaving_out.undefined_hint(outline, name, member.id)
+            yield error(member.position, member.path, message, hint)
+        elif leaving_out.is_lenient(component):
+            continue
         elif component.factory is not None and component.kind is kind:
             signals = component.factory.signals
             if signals and pipeline.id.signal not in signals:
@@ -90,14 +108,9 @@ def _members(outline: Outline, pipeline: PipelineOutline, name: str) -> Iterator
                 yield error(member.position, member.path, message, f"only {known}")
 
 
-def _hint(outline: Outline, name: str, id_: ComponentID) -> str:
-    known = [str(other) for other in outline.components[MEMBERS[name]]]
-    if name != "processors":
-        known += [str(other) for other in outline.components[Kind.CONNECTOR]]
-    for kind, components in outline.components.items():
-        if id_ in components:
-            return f"it is configured in {kind.section}"
-    return did_you_mean(str(id_), known) if known else f"{name} has no entries"
+def _order_of_processors(outline: Outline) -> Iterator[Problem]:
+    for pipeline in outline.pipelines.values():
+        yield from _order(outline, pipeline)
 
 
 def _order(outline: Outline, pipeline: PipelineOutline) -> Iterator[Problem]:
@@ -171,7 +184,7 @@ def _unused(outline: Outline) -> Iterator[Problem]:
     for kind, components in outline.components.items():
         where = "listed in service.extensions" if kind is Kind.EXTENSION else "in any pipeline"
         for id_, component in components.items():
-            if (kind, id_) in used or component.factory is None:
+            if (kind, id_) in used or component.factory is None or component.no_endpoint:
                 continue
             message = f"is defined but not used: it is not {where}"
             at = component.node.at

@@ -15,6 +15,7 @@ from mlsysops_pipeline.config.document import (
     ServiceConfig,
 )
 from mlsysops_pipeline.config.expand import UNSET, Expander
+from mlsysops_pipeline.config.leaving_out import NO_ENDPOINT
 from mlsysops_pipeline.config.outline import Outline, read_outline
 from mlsysops_pipeline.config.problems import Problem, Severity, has_errors, in_file_order
 from mlsysops_pipeline.config.sources import Merger
@@ -49,18 +50,19 @@ def load_configuration(
     root = expander.expand(merged)
     decoder = Decoder()
     outline = read_outline(root, registry, decoder)
-    found, loops = check(outline)
-    follows = [p for p in (*decoder.problems, *found) if not expander.failed_at(p.path)]
+    checked = check(outline, variables)
+    found = (*decoder.problems, *checked.problems)
+    follows = [p for p in found if not expander.failed_at(p.path)]
     problems = [*merger.problems, *expander.problems, *follows]
     problems = in_file_order(_without_repetition(problems))
     if has_errors(problems):
         return None, problems
-    return _configuration(outline, root, loops), problems
+    return _configuration(checked.outline, root, checked.loops), problems
 
 
 def _without_repetition(problems: list[Problem]) -> list[Problem]:
-    """Without warnings about variables whose emptiness is an error already."""
-    wrong = {p.position for p in problems if p.severity is Severity.ERROR}
+    """Without warnings about variables whose emptiness is spoken of already."""
+    wrong = {p.position for p in problems if p.severity is Severity.ERROR or p.code == NO_ENDPOINT}
     return [p for p in problems if p.code != UNSET or p.position not in wrong]
 
 

@@ -1,6 +1,7 @@
 """Sockets: two servers on one port, and exporters that send to our own receivers.
 
-Names are not looked up; only what can be seen from the text is compared.
+Names are not looked up. Of an address the routing table of this machine says whether it is one of
+its own; nothing is sent for that.
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """A socket of a component and the key that asks for it."""
+    """A socket of a component and the key that asks for it, or the one above if it is a default."""
 
     host: str
     port: int
     position: Position
     path: Path
+    is_written: bool = True
 
     @property
     def address(self) -> str:
@@ -55,7 +57,7 @@ def clashes(outline: Outline) -> Iterator[Problem]:
     sockets: list[Socket] = []
     for component in outline.used():
         if component.config is not None:
-            sockets += _listeners(component.config, component.node, component.path)
+            sockets += listeners_of(component)
     if outline.telemetry is not None:
         path: Path = ("service", "telemetry")
         sockets += _listeners(outline.telemetry, outline.root.find(path)[0], path)
@@ -69,6 +71,11 @@ def clashes(outline: Outline) -> Iterator[Problem]:
                 )
                 yield error(later.position, later.path, message)
                 break
+
+
+def listeners_of(component: Defined) -> list[Socket]:
+    """Where a component that could be read will listen."""
+    return _listeners(component.config, component.node, component.path)
 
 
 def _listeners(config: BaseModel, node: Node, path: Path) -> list[Socket]:
@@ -91,7 +98,7 @@ def _socket(endpoint: Endpoint, node: Node, path: Path, inner: Path) -> Socket:
     found, steps = node.find((*inner, *endpoint.path))
     complete = steps == len(inner) + len(endpoint.path)
     position = found.position if complete else found.at
-    return Socket(endpoint.host, endpoint.port, position, (*path, *endpoint.path))
+    return Socket(endpoint.host, endpoint.port, position, (*path, *endpoint.path), complete)
 
 
 def _families(host: str) -> set[str]:
@@ -141,7 +148,7 @@ def loops(outline: Outline) -> tuple[frozenset[ComponentID], list[Problem]]:
         (receiver, socket_)
         for receiver in used
         if receiver.kind is Kind.RECEIVER and receiver.config is not None
-        for socket_ in _listeners(receiver.config, receiver.node, receiver.path)
+        for socket_ in listeners_of(receiver)
     ]
     hops: dict[ComponentID, tuple[Socket, list[ComponentID]]] = {}
     for exporter in used:
@@ -181,7 +188,19 @@ def _reaches(destination: Socket, listener: Socket) -> bool:
 def _is_this_machine(host: str) -> bool:
     if host in {"", "0.0.0.0", "::", "localhost", socket.gethostname().lower()}:  # noqa: S104
         return True
-    return _is_address(host) and ipaddress.ip_address(host).is_loopback
+    return _is_address(host) and (ipaddress.ip_address(host).is_loopback or _is_ours(host))
+
+
+def _is_ours(address: str) -> bool:
+    """Whether an address is that of an interface: then what goes there comes from there, too."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.settimeout(0)
+            probe.connect((address, 9))  # of a datagram socket: chooses the route, sends nothing
+            return ipaddress.ip_address(probe.getsockname()[0]) == ipaddress.ip_address(address)
+    except (OSError, ValueError):
+        return False
 
 
 def _is_address(host: str) -> bool:

@@ -13,6 +13,7 @@ from mlsysops_pipeline.component import Factory, Kind
 from mlsysops_pipeline.config.convert import Reference
 from mlsysops_pipeline.config.finder import find_factory
 from mlsysops_pipeline.config.nodes import Node
+from mlsysops_pipeline.config.problems import Severity
 from mlsysops_pipeline.config.telemetry import TelemetryConfig
 from mlsysops_pipeline.config.wording import did_you_mean, shown
 from mlsysops_pipeline.ids import ComponentID, PipelineID
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlsysops_pipeline.config.decode import Decoder
-    from mlsysops_pipeline.config.problems import Path
+    from mlsysops_pipeline.config.problems import Path, Problem
     from mlsysops_pipeline.registry import Registry
 
 ID = TypeVar("ID", ComponentID, PipelineID)
@@ -38,7 +39,10 @@ MEMBERS = {
 
 @dataclass(slots=True)
 class Defined:
-    """A component that a section defines. ``config`` is ``None`` where it could not be read."""
+    """A component that a section defines. ``config`` is ``None`` where it could not be read.
+
+    ``no_endpoint``: of an exporter with ``endpoint:`` and nothing behind it, what is wrong then.
+    """
 
     kind: Kind
     id: ComponentID
@@ -47,6 +51,7 @@ class Defined:
     factory: Factory | None
     config: Any = None
     references: list[Reference] = field(default_factory=list)
+    no_endpoint: list[Problem] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -167,8 +172,23 @@ def _read_section(
         known = len(decoder.references)
         if node.empty:
             decoder.warning(node.at, where, "is empty and so has its defaults")
+        problems = len(decoder.problems)
         defined.config = decoder.model(factory.config, node, where)
         defined.references = decoder.references[known:]
+        if kind is Kind.EXPORTER and _is_null(node.child("endpoint")):
+            _set_endpoint_aside(defined, decoder, problems)
+
+
+def _is_null(node: Node | None) -> bool:
+    return node is not None and node.value is None
+
+
+def _set_endpoint_aside(defined: Defined, decoder: Decoder, known: int) -> None:
+    """Keep what is wrong with a missing endpoint for those who know whether it matters."""
+    found = decoder.problems[known:]
+    endpoint = (*defined.path, "endpoint")
+    defined.no_endpoint = [p for p in found if p.severity is Severity.ERROR and p.path == endpoint]
+    decoder.problems[known:] = [p for p in found if p not in defined.no_endpoint]
 
 
 def _read_service(node: Node | None, decoder: Decoder, outline: Outline) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -24,7 +25,14 @@ class Severity(enum.Enum):
     """Whether a problem prevents running."""
 
     ERROR = "error"
+    """It does."""
+    LEFT_OUT = "left out"
+    """It does not, but a pipeline does not run because of it: logged as an error."""
     WARNING = "warning"
+    """It does not."""
+
+
+_LABELS = {Severity.ERROR: "", Severity.LEFT_OUT: "error: ", Severity.WARNING: "warning: "}
 
 
 class Position(NamedTuple):
@@ -79,9 +87,17 @@ class Problem:
     def __str__(self) -> str:
         return self._text("")
 
+    @property
+    def level(self) -> int:
+        """The level at which a collector that runs all the same logs it."""
+        return logging.WARNING if self.severity is Severity.WARNING else logging.ERROR
+
     def line(self) -> str:
-        """As `str()`, with the word ``warning`` after the position if it is only one."""
-        return self._text("" if self.severity is Severity.ERROR else "warning: ")
+        """As `str()`, with ``warning`` after the position if it is only one.
+
+        ``error`` stands there if part of the configuration runs in spite of it.
+        """
+        return self._text(_LABELS[self.severity])
 
     def _text(self, label: str) -> str:
         path = f"{path_text(self.path)}: " if self.path else ""

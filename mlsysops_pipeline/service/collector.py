@@ -227,7 +227,7 @@ def _checked(
     if errors or configuration is None:
         raise ConfigError(errors)
     for problem in problems:
-        _LOGGER.warning("%s", problem)
+        _LOGGER.log(problem.level, "%s", problem)
     return configuration
 
 
