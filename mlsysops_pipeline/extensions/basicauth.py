@@ -19,7 +19,7 @@ from mlsysops_pipeline.component import Factory, Kind
 from mlsysops_pipeline.config.schema import ComponentConfig, Finding, Opaque, Section
 from mlsysops_pipeline.errors import Code, PeerError, RetryableError
 from mlsysops_pipeline.extensions import htpasswd
-from mlsysops_pipeline.extensions.secret_files import SecretFile
+from mlsysops_pipeline.transport.secret_files import SecretFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping, Sequence

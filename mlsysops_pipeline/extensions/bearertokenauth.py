@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mlsysops_pipeline.component import Factory, Kind, Status
 from mlsysops_pipeline.config.schema import ComponentConfig, Duration, Finding, Opaque, Section
 from mlsysops_pipeline.errors import Code, PeerError, RetryableError
-from mlsysops_pipeline.extensions.secret_files import SecretFile
+from mlsysops_pipeline.transport.secret_files import SecretFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping, Sequence

@@ -13,8 +13,8 @@ from mlsysops_pipeline.config.problems import NOWHERE
 from mlsysops_pipeline.config.problems import error as problem
 from mlsysops_pipeline.config.schema import ComponentConfig, ExtensionRef, Finding, Opaque
 from mlsysops_pipeline.errors import ConfigError
-from mlsysops_pipeline.extensions.secret_files import SecretFile
 from mlsysops_pipeline.transport.auth import ClientAuthenticator
+from mlsysops_pipeline.transport.secret_files import SecretFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping

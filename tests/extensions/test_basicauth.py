@@ -23,10 +23,10 @@ from mlsysops_pipeline.extensions.basicauth import (
     Remembered,
     parse_basic,
 )
-from mlsysops_pipeline.extensions.secret_files import LOOK_INTERVAL_S
 from mlsysops_pipeline.pdata.payload import NO_METADATA
 from mlsysops_pipeline.testing import JumpClock, wait_until
 from mlsysops_pipeline.transport.auth import ClientAuthenticator, ServerAuthenticator
+from mlsysops_pipeline.transport.secret_files import LOOK_INTERVAL_S
 
 if TYPE_CHECKING:
     from pathlib import Path

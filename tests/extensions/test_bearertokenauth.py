@@ -15,10 +15,10 @@ from mlsysops_pipeline.extensions.bearertokenauth import (
     Config,
     FileRetryConfig,
 )
-from mlsysops_pipeline.extensions.secret_files import LOOK_INTERVAL_S
 from mlsysops_pipeline.pdata.payload import NO_METADATA
 from mlsysops_pipeline.testing import FakeHost, JumpClock, wait_until
 from mlsysops_pipeline.transport.auth import ClientAuthenticator, ServerAuthenticator
+from mlsysops_pipeline.transport.secret_files import LOOK_INTERVAL_S
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,10 +13,10 @@ from mlsysops_pipeline.extensions.basicauth import BasicAuthServer, HtpasswdConf
 from mlsysops_pipeline.extensions.bearertokenauth import BearerTokenAuth
 from mlsysops_pipeline.extensions.bearertokenauth import Config as BearerConfig
 from mlsysops_pipeline.extensions.headers_setter import FACTORY, Config, HeaderConfig, HeadersSetter
-from mlsysops_pipeline.extensions.secret_files import LOOK_INTERVAL_S
 from mlsysops_pipeline.pdata.payload import NO_METADATA, Metadata
 from mlsysops_pipeline.testing import FakeHost, JumpClock, make_settings, wait_until
 from mlsysops_pipeline.transport.auth import ClientAuthenticator
+from mlsysops_pipeline.transport.secret_files import LOOK_INTERVAL_S
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlsysops_pipeline.extensions.secret_files import FILE_BYTES_MAX, SecretFile
+from mlsysops_pipeline.transport.secret_files import FILE_BYTES_MAX, SecretFile
 
 if TYPE_CHECKING:
     from pathlib import Path
