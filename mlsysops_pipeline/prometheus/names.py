@@ -47,6 +47,11 @@ _PER = {
     "mo": "month",
     "y": "year",
 }
+_UCUM = {
+    **{word: unit for unit, word in reversed(_UNITS.items()) if word and unit != "KBy"},
+    "ratio": "1",
+}
+_PER_UCUM = {word: unit for unit, word in _PER.items()}
 _TOKEN = re.compile(r"[a-zA-Z0-9:]+")
 _WORD = re.compile(r"[a-zA-Z0-9:_]+")
 _NO_WORD = re.compile(r"[^a-zA-Z0-9:]+")
@@ -173,6 +178,16 @@ def unit_name(unit: str, *, strategy: Strategy = Strategy.UNDERSCORES_WITH_SUFFI
         main, per = _clean_unit(main), _clean_unit(per)
     found = "_".join(part for part in (main, per) if part not in {"", "per_"})
     return found.removeprefix("_").removesuffix("_")
+
+
+def ucum_unit(word: str) -> str:
+    """The unit for what UNIT metadata says (PI-1): ``bytes_per_second`` is ``By/s``.
+
+    Words that are not in the table stay.
+    """
+    main, _, per = word.partition("_per_")
+    found = _UCUM.get(main, main)
+    return f"{found}/{_PER_UCUM.get(per, per)}" if per else found
 
 
 def _split_unit(unit: str) -> tuple[str, str]:
