@@ -26,7 +26,14 @@ from mlsysops_pipeline.config.schema import (
     HeaderPairs,
 )
 from mlsysops_pipeline.config.values import Opaque, format_duration, parse_duration
-from mlsysops_pipeline.config.wording import did_you_mean, empty_variable, kind_of, listed, shown
+from mlsysops_pipeline.config.wording import (
+    about_line_breaks,
+    did_you_mean,
+    empty_variable,
+    kind_of,
+    listed,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -77,6 +84,7 @@ class _Call:
         """Note a problem with the value."""
         if self.node.empty and not self.node.is_tree:
             message, suggestion = empty_variable(self.node), ""
+        suggestion = suggestion or about_line_breaks(self.node)
         self.decoder.error(self.node.position, self.path, message, suggestion)
         return BAD
 
@@ -290,7 +298,7 @@ def _parsed(call: _Call, wanted: Any) -> Any:
     secret = wanted is Opaque
     if secret and not isinstance(call.node.value, str | None) and not call.node.reference:
         return call.bad(f"expected a string, got {kind_of(call.node)}", "write it in quotes")
-    text = _string(call)
+    text = _scalar_text(call) if getattr(wanted, "takes_scalars", False) else _string(call)
     if text is BAD:
         return BAD
     try:
@@ -302,6 +310,13 @@ def _parsed(call: _Call, wanted: Any) -> Any:
     if call.has(ExtensionName):
         call.decoder.references.append(Reference(result, call.node.position, call.path))
     return result
+
+
+def _scalar_text(call: _Call) -> Any:
+    """How any scalar is written, for classes that read those of another program's files."""
+    if call.node.is_tree:
+        return call.expected("a string")
+    return "" if call.node.value is None else call.node.text or ""
 
 
 def _lacks_host(text: str) -> bool:

@@ -27,6 +27,7 @@ from mlsysops_pipeline.config.problems import (
 )
 from mlsysops_pipeline.config.schema import ComponentConfig, Finding, OptionalSection, WhenWritten
 from mlsysops_pipeline.config.wording import (
+    about_line_breaks,
     did_you_mean,
     empty_below,
     empty_names,
@@ -235,8 +236,9 @@ class Decoder:
             complete = steps == len(finding.path)
             position = found.position if complete and finding.path else found.at
             hint, is_error = finding.suggestion, finding.severity is Severity.ERROR
-            if is_error and not hint and (names := empty_below(found)):
-                hint = empty_names(names)
+            if is_error and not hint:
+                names = empty_below(found)
+                hint = empty_names(names) if names else about_line_breaks(found)
             where = (*path, *finding.path)
             problem = Problem(finding.severity, position, where, finding.message, hint)
             self.problems.append(problem)

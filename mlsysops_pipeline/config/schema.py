@@ -11,7 +11,8 @@ A string literal under a field is its documentation. Types are strict as in the 
 behaviour, section 1.2): a number is no string, ``"true"`` is no bool. Plain `str`, `int`, `float`,
 `bool`, `Literal`, enums, `tuple[X, ...]`, `dict[str, X]` and nested models work as one expects;
 the types of this module add what the Collector's files need. Any class with
-``parse(text) -> Self`` that raises `ValueError` is read from a string.
+``parse(text) -> Self`` that raises `ValueError` is read from a string; with
+``takes_scalars = True`` from numbers and bools too, as they are written.
 
 Files are read by `decode`; a model that is constructed in code takes Python values (a `Duration`
 is seconds).

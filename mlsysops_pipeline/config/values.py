@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 REDACTED = "[REDACTED]"
-_USER_INFO = re.compile(r"""((?://|["'])[^\s"'/:@]*):[^\s"'/]+@""")
-"""Name and password in front of a host, in a URL or a quoted address."""
+_USER_INFO = re.compile(r"""((?://|["'])[^\s"'/:@]*):(?:[^\s"'/]|[\n\r\t])+@""")
+"""Name and password in front of a host, in a URL or a quoted address. A password that a variable
+gives may have line breaks."""
 
 _UNIT_NS = {
     "ns": 1,

@@ -67,6 +67,13 @@ def listed(words: Iterable[str]) -> str:
     return f"allowed: {text}"
 
 
+def about_line_breaks(node: Node) -> str:
+    """A hint for values in which a variable, perhaps a stranger's, has more than one line."""
+    if isinstance(node.value, str) and ("\n" in node.value or "\r" in node.value):
+        return "the line break is part of the value, whatever follows it"
+    return ""
+
+
 def counted(number: int, noun: str) -> str:
     """``1 entry``, ``2 entries``."""
     if number == 1:

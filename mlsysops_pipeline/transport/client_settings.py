@@ -190,6 +190,9 @@ class GrpcClientConfig(ComponentConfig):
         for key in ("read_buffer_size", "write_buffer_size"):
             if getattr(self, key) < 0:
                 yield Finding((key,), "must not be negative")
+        for key in ("user_agent", "authority"):
+            if problem := metadata_problem(key, getattr(self, key)):
+                yield Finding((key,), problem)
         for name, value in self.headers:
             problem = metadata_problem(name.lower(), value.reveal())
             if is_reserved(name.lower()):
