@@ -11,8 +11,8 @@ Component reference: E1; conformance A7 and A9. What becomes of OTLP metrics:
 - Deltas of sums that may fall, and sums of no temporality, are dropped.
 
 Which points are shown and for how long: `store`. How pages are written: `page`. A page is made as a
-whole, in pieces with other work in between, before its first byte is sent; a slow reader keeps its
-page and nothing else. `PAGES_MAX` are made or sent at a time; other readers wait.
+whole, in pieces with other work in between, before its first byte is sent; who asks for the same at
+the same time gets the same one (`sharing`). A slow reader keeps its page and nothing else.
 
 Points that cannot be shown are dropped and counted, and never refused: what other exporters took
 would come again. There is no queue unless one is configured.
@@ -28,6 +28,7 @@ from mlsysops_exporters.prometheus.cardinality import culprit
 from mlsysops_exporters.prometheus.config import Config
 from mlsysops_exporters.prometheus.page import pieces
 from mlsysops_exporters.prometheus.resources import resource_labels
+from mlsysops_exporters.prometheus.sharing import PAGES_MAX, Pages
 from mlsysops_exporters.prometheus.store import Series, Store
 from mlsysops_exporters.prometheus.values import Histogram, Summary, fixed
 from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
@@ -49,11 +50,12 @@ from mlsysops_pipeline.transport.http_messages import TEXT
 from mlsysops_pipeline.transport.http_server import HttpRequest, HttpResponse, HttpServer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from mlsysops_pipeline.pdata.payload import Payload
+    from mlsysops_pipeline.prometheus.negotiation import Format
     from mlsysops_pipeline.prometheus.points import Batch
 
-PAGES_MAX: Final = 16
-"""Pages that are made or sent at the same time."""
 _PATH: Final = "/metrics"
 _EXPIRED_AT_ONCE: Final = 1_000
 _POINTS_AT_ONCE: Final = 250
@@ -95,7 +97,7 @@ class PrometheusExporter:
         self._blame = ""
         self._blame_due_s = 0.0
         self._one_at_a_time = asyncio.Lock()
-        self._pages = asyncio.Semaphore(PAGES_MAX)
+        self._pages: Pages[tuple[Format, bool]] = Pages(self._make, settings.memory, PAGES_MAX)
         self._server = HttpServer(config, self._answer, settings=settings)
         self._count = settings.meter.gauge(
             "mlsysops_exporter_prometheus_series", "{series}", "Series on the page"
@@ -244,55 +246,39 @@ class PrometheusExporter:
         if request.method not in {"GET", "HEAD"}:
             allow = (("allow", "GET, HEAD"),)
             return HttpResponse(405, b"metrics are read by GET\n", TEXT, allow)
-        await self._pages.acquire()
-        try:
-            return await self._page(request)
-        except BaseException:
-            self._pages.release()
-            raise
-
-    async def _page(self, request: HttpRequest) -> HttpResponse:
-        """A page. Its memory is charged, and one of `PAGES_MAX` places taken, until it is read."""
-        memory = self._settings.memory
-        charged = 0
-        try:
-            page = negotiate(
-                request.header("accept"), open_metrics=self._config.enable_open_metrics
-            )
-            parts = pieces(
-                self.store,
-                page,
-                alive_s=self.store.alive_s(self._clock.monotonic()),
-                has_timestamps=self._config.send_timestamps,
-                is_legacy=self._config.strategy.escapes,
-                report=self._report_clash,
-            )
-            gzip = Gzip() if request.takes_gzip else None
-            made: list[bytes] = []
-            for part in parts:
-                data = part.encode("utf-8", "replace")
-                made.append(data if gzip is None else gzip.compress(data))
-                charged += len(made[-1])
-                memory.charge(len(made[-1]))
-                await asyncio.sleep(0)
-            if gzip is not None:
-                made.append(gzip.flush())
-        except BaseException:
-            memory.release(charged)
-            raise
-
-        def finished() -> None:
-            memory.release(charged)
-            self._pages.release()
-
-        encoding = (("content-encoding", "gzip"),) if gzip is not None else ()
+        page = negotiate(request.header("accept"), open_metrics=self._config.enable_open_metrics)
+        kind = (page, request.takes_gzip)
+        made = await self._pages.read(kind)
+        encoding = (("content-encoding", "gzip"),) if request.takes_gzip else ()
         return HttpResponse(
             200,
             content_type=page.content_type,
             headers=(("vary", "Accept, Accept-Encoding"), *encoding),
-            pieces=tuple(filter(None, made)),
-            finished=finished,
+            pieces=made.pieces or (),
+            finished=lambda: self._pages.finished(made),
         )
+
+    async def _make(self, kind: tuple[Format, bool]) -> AsyncIterator[bytes]:
+        """The pieces of a page, with other work in between."""
+        page, is_gzip = kind
+        parts = pieces(
+            self.store,
+            page,
+            alive_s=self.store.alive_s(self._clock.monotonic()),
+            has_timestamps=self._config.send_timestamps,
+            is_legacy=self._config.strategy.escapes,
+            report=self._report_clash,
+        )
+        gzip = Gzip() if is_gzip else None
+        for part in parts:
+            data = part.encode("utf-8", "replace")
+            if gzip is not None:
+                data = gzip.compress(data)
+            if data:
+                yield data
+            await asyncio.sleep(0)
+        if gzip is not None:
+            yield gzip.flush()
 
     def _report_clash(self, name: str) -> None:
         self._causes.say(
