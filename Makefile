@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 DURATION ?= 30
 ARGS ?= --mode agent
 
-.PHONY: demo run test check lint format types imports bench clean install
+.PHONY: demo run test check lint format types imports bench peers diff clean install
 
 # The stamp files make the environment once and again only when pyproject.toml changes.
 $(VENV)/.run-stamp: pyproject.toml
@@ -53,9 +53,24 @@ format: $(VENV)/.dev-stamp
 types: $(VENV)/.dev-stamp
 	$(VENV)/bin/mypy
 
-## bench: CPU and memory of this collector on this machine (QUICK=1 for a short run)
+## bench: CPU and memory of this collector and its peers on this machine (QUICK=1 for a short run)
 bench: $(VENV)/.run-stamp
 	$(PY) -m benchmarks $(BENCH_ARGS)
+
+# The Go collector is built in the version that its manifest names: half an hour on one core.
+GO_COLLECTOR := benchmarks/go_collector.yaml
+BUILDER = go.opentelemetry.io/collector/cmd/builder@v$(shell sed -n 's/^  version: //p' $(GO_COLLECTOR))
+ROTEL := rotel==0.0.1a15
+
+## peers: the collectors that bench and diff measure against (needs Go and Python 3.11)
+peers:
+	GOFLAGS='-p=1 -buildvcs=false' nice -n 19 go run $(BUILDER) --config $(GO_COLLECTOR)
+	$(PYTHON) -m venv benchmarks/peers/rotel
+	benchmarks/peers/rotel/bin/python -m pip install --quiet --disable-pip-version-check '$(ROTEL)'
+
+## diff: what this collector and the Go collector make of the same input (make peers first)
+diff: $(VENV)/.dev-stamp
+	$(PY) -m tests.differential $(DIFF_ARGS)
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

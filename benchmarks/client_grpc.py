@@ -11,6 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 
 from benchmarks import http2
+from benchmarks.compression import pack
+from benchmarks.workload import TIME_MARK, stamped
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +22,24 @@ class _Template:
     wire: bytes
     places: tuple[int, ...]
     message: bytes
+    steady: bool
+    """Whether times are to be put in when it is sent."""
 
 
 class GrpcClient:
     """One connection. Bytes to be sent collect in ``outgoing``; `receive` takes what came."""
 
-    def __init__(self, authority: str, path: str, requests: list[bytes]) -> None:
+    def __init__(
+        self, authority: str, path: str, requests: list[bytes], compression: str = "none"
+    ) -> None:
         fields = [
             (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", authority),
             ("te", "trailers"), ("content-type", "application/grpc"),
             ("user-agent", "benchmark"),
         ]  # fmt: skip
+        if compression != "none":
+            fields.append(("grpc-encoding", compression))
+        self._compression = compression
         self._block = http2.stateless_block(fields)
         self._templates = [self._template(request) for request in requests]
         self._frames = http2.Frames()
@@ -50,6 +59,8 @@ class GrpcClient:
         stream = self._next_stream
         self._next_stream += 2
         template = self._templates[index]
+        if template.steady:
+            template = self._template(stamped(template.message[5:]))
         size = len(template.message)
         self._windows[stream] = self._initial_window
         if not self._held and size <= min(self._window, self._initial_window):
@@ -74,7 +85,7 @@ class GrpcClient:
         ended: list[tuple[int, bool]] = []
         for kind, flags, stream, payload in self._frames.feed(data):
             if kind == http2.HEADERS:
-                status = self._headers.read(payload)
+                (status,) = self._headers.read(payload)
                 if flags & http2.END_STREAM:
                     self._windows.pop(stream, None)
                     ended.append((stream, status == "0"))
@@ -92,7 +103,9 @@ class GrpcClient:
         return ended
 
     def _template(self, request: bytes) -> _Template:
-        message = b"\0" + struct.pack(">I", len(request)) + request
+        packed = pack(self._compression, request)
+        flag = b"\0" if self._compression == "none" else b"\1"
+        message = flag + struct.pack(">I", len(packed)) + packed
         wire = bytearray(http2.frame(http2.HEADERS, http2.END_HEADERS, 0, self._block))
         places = [5]
         for place in range(0, len(message), http2.FRAME_BYTES_MAX):
@@ -100,7 +113,7 @@ class GrpcClient:
             last = place + http2.FRAME_BYTES_MAX >= len(message)
             places.append(len(wire) + 5)
             wire += http2.frame(http2.DATA, http2.END_STREAM if last else 0, 0, piece)
-        return _Template(bytes(wire), tuple(places), message)
+        return _Template(bytes(wire), tuple(places), message, TIME_MARK in message)
 
     def _settings(self, payload: bytes) -> None:
         window = http2.read_settings(payload).get(http2.INITIAL_WINDOW_SIZE)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import deque
 
 from benchmarks import http2
-from benchmarks.workload import TIME_MARK
+from benchmarks.compression import pack
+from benchmarks.workload import TIME_MARK, stamped
 
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -16,12 +16,16 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 class HttpClient:
     """One connection, as `client_grpc.GrpcClient`. A further request waits for its turn."""
 
-    def __init__(self, authority: str, path: str, requests: list[bytes]) -> None:
+    def __init__(
+        self, authority: str, path: str, requests: list[bytes], compression: str = "none"
+    ) -> None:
+        encoding = "" if compression == "none" else f"Content-Encoding: {compression}\r\n"
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: benchmark\r\n"
-            "Content-Type: application/x-protobuf\r\nContent-Length: {}\r\n\r\n"
+            f"{encoding}Content-Type: application/x-protobuf\r\nContent-Length: "
         )
-        self._requests = [head.format(len(body)).encode() + body for body in requests]
+        packed = (pack(compression, body) for body in requests)
+        self._requests = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in packed]
         self._number = 0
         self._waiting: deque[tuple[int, int]] = deque()
         self._under_way: int | None = None
@@ -61,5 +65,5 @@ class HttpClient:
             self._under_way, index = self._waiting.popleft()
             request = self._requests[index]
             if TIME_MARK in request:
-                request = request.replace(TIME_MARK, time.time_ns().to_bytes(8, "little"))
+                request = stamped(request)
             self.outgoing.append(request)

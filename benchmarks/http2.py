@@ -79,28 +79,28 @@ class Frames:
 
 
 class HeaderReader:
-    """Finds one field in header blocks; every block of a connection must pass through it."""
+    """Finds some fields in header blocks; every block of a connection must pass through it."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name.encode()
+    def __init__(self, *names: str) -> None:
+        self._names = [name.encode() for name in names]
         self._decoder = Decoder()
-        self._meanings: dict[bytes, str] = {}
+        self._meanings: dict[bytes, tuple[str, ...]] = {}
 
-    def read(self, block: bytes) -> str:
-        """The value of the field; empty when it is not there."""
+    def read(self, block: bytes) -> tuple[str, ...]:
+        """The values of the fields; empty for those that are not there."""
         known = self._meanings.get(block)
         if known is not None:
             return known
         table = self._decoder.header_table
         before = tuple(table.dynamic_entries)
-        fields = self._decoder.decode(block, raw=True)
-        value = next((v for k, v in fields if k == self._name), b"").decode()
+        fields = dict(self._decoder.decode(block, raw=True))
+        values = tuple(fields.get(name, b"").decode() for name in self._names)
         if before != tuple(table.dynamic_entries) or len(self._meanings) >= _MEANINGS_MAX:
             # Indexes have moved: what the blocks meant until now may be wrong from here on.
             self._meanings.clear()
         else:
-            self._meanings[block] = value
-        return value
+            self._meanings[block] = values
+        return values
 
 
 def stateless_block(fields: list[tuple[str, str]]) -> bytes:

@@ -44,7 +44,8 @@ class Plan:
     in_flight: int
     """The most requests under way on all connections together."""
     steady: bool = False
-    """See `Workload`; only over HTTP."""
+    """See `Workload`; not with compression, as times are put in late."""
+    compression: str = "none"
 
 
 @dataclass(slots=True)
@@ -130,9 +131,9 @@ class Generator:
         self._turn = 0
         self._lines = [
             Line(
-                GrpcClient(authority, signal.method, requests)
+                GrpcClient(authority, signal.method, requests, plan.compression)
                 if plan.transport == "grpc"
-                else HttpClient(authority, signal.url_path, requests),
+                else HttpClient(authority, signal.url_path, requests, plan.compression),
                 plan.port,
             )
             for _ in range(plan.connections)

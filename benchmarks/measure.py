@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks import target as target_page
 from benchmarks.load import Plan
-from benchmarks.process import Helper, Measured, Peer, helper, reference_ms
-from benchmarks.scenarios import Idle, Load
+from benchmarks.memory import Memory
+from benchmarks.process import Around, Helper, Measured, Peer, helper, reference_ms
+from benchmarks.scenarios import Idle, Load, Scenario, Scrape, Setup
 
 _MIB = 2**20
 _ARRIVE_S_MAX = 15.0
 _IDLE_SETTLE_S = 2.0
 _IDLE_S = 3.0
+_SCRAPE_SETTLE_S = 3.0
 _BUSY = 0.9
 _LATE_SHARE = 0.05
+_SCRAPE_REPORT_POINTS = 5
+"""What a scrape says of itself: ``up`` and four ``scrape_*``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +44,73 @@ class Conditions:
         return cls(seconds, collector_core=cores[0], load_core=cores[1])
 
 
-def run(peer: Peer, scenario: Idle | Load, conditions: Conditions) -> dict[str, Any]:
+def run(peer: Peer, scenario: Scenario, conditions: Conditions) -> dict[str, Any]:
     """Measure. Raises `RuntimeError` when a program does not start or breaks off."""
-    with (
-        helper(f"benchmarks.{scenario.setup.sink}", conditions.load_core) as sink,
-        Measured(peer, scenario.setup, sink.hear(), conditions.collector_core) as collector,
-    ):
+    setup, core = scenario.setup, conditions.load_core
+    with ExitStack() as stack:
+        sink = stack.enter_context(helper(f"benchmarks.{setup.sink}", core))
+        sink_port = sink.hear()
+        target, target_port = None, 0
+        if setup.series:
+            target = stack.enter_context(helper("benchmarks.target", core))
+            target.tell(str(setup.series))
+            target_port = target.hear()
+        around = Around(sink_port, target_port)
+        collector = stack.enter_context(Measured(peer, setup, around, conditions.collector_core))
         reference = reference_ms(conditions.collector_core)
         head = {"peer": peer.name, "scenario": scenario.name, "reference_ms": reference}
         if isinstance(scenario, Idle):
             return head | _idle(collector)
-        return head | _load(collector, scenario, sink, conditions)
+        books = _Books(sink, target, setup)
+        if isinstance(scenario, Scrape):
+            return head | _scrape(collector, books, conditions)
+        if setup.page_s:
+            reader = stack.enter_context(helper("benchmarks.page", core))
+            reader.tell(json.dumps({"port": collector.page_port, "every_s": setup.page_s}))
+        return head | _load(collector, scenario, books, conditions)
+
+
+class _Books:
+    """What was given to a collector, and what of it the sink has."""
+
+    def __init__(self, sink: Helper, target: Helper | None, setup: Setup) -> None:
+        self._sink, self._target = sink, target
+        self.page_items = setup.series
+        if setup.sink == "sink":
+            self.page_items = target_page.points(setup.series) + _SCRAPE_REPORT_POINTS
+        self.expected = 0
+        self.pages = 0
+        self.counts: dict[str, Any] = {}
+        self.helpers_cpu_s = 0.0
+
+    def settle(self, signal: str, sent: int, *, stop: bool = False) -> None:
+        """Wait until the sink has all that was given, or is late. ``stop``: no more pages."""
+        deadline_s = time.monotonic() + _ARRIVE_S_MAX
+        while True:
+            target_cpu_s = 0.0
+            if self._target is not None:
+                self._target.tell("stop" if stop else "")
+                served = self._target.hear()
+                self.pages, target_cpu_s = served["pages"], served["cpu_s"]
+            self._sink.tell()
+            self.counts = self._sink.hear()
+            self.helpers_cpu_s = self.counts["cpu_s"] + target_cpu_s
+            self.expected = sent + self.pages * self.page_items
+            missing = self.expected - self.counts[signal]
+            if not missing or time.monotonic() >= deadline_s:
+                return
+            if missing < 0 and self._target is None:
+                return
+            time.sleep(0.05)
+
+    def outcome(self, signal: str, collector: Measured) -> dict[str, Any]:
+        """Whether the sink has exactly what it should."""
+        surplus = self.counts[signal] - self.expected
+        return {
+            "exact": not surplus,
+            "surplus_items": surplus,
+            "log": collector.log() if surplus else "",
+        }
 
 
 def _idle(collector: Measured) -> dict[str, Any]:
@@ -64,31 +126,61 @@ def _idle(collector: Measured) -> dict[str, Any]:
     }
 
 
+def _scrape(collector: Measured, books: _Books, conditions: Conditions) -> dict[str, Any]:
+    """Scrapes for a time. CPU is counted between two moments, samples between the same two."""
+    time.sleep(_SCRAPE_SETTLE_S)
+    books.settle("metrics", 0)
+    began_s, before_s, pages = time.perf_counter(), collector.cpu_s(), books.pages
+    helpers_s = books.helpers_cpu_s
+    time.sleep(conditions.seconds)
+    books.settle("metrics", 0)
+    cpu_s, elapsed_s = collector.cpu_s() - before_s, time.perf_counter() - began_s
+    items = (books.pages - pages) * books.page_items
+    load_busy = (books.helpers_cpu_s - helpers_s) / elapsed_s
+    resident, peak = collector.resident_bytes(), collector.peak_bytes()
+    books.settle("metrics", 0, stop=True)
+    return {
+        "ns_per_item": cpu_s / max(1, items) * 1e9,
+        "us_per_request": cpu_s / max(1, books.pages - pages) * 1e6,
+        "items_per_s": items / elapsed_s,
+        "p50_ms": 0.0,
+        "p99_ms": 0.0,
+        "resident_mib": resident / _MIB,
+        "peak_mib": peak / _MIB,
+        "collector_busy": cpu_s / elapsed_s,
+        "load_busy": load_busy,
+        "refused": 0,
+        "remarks": _remarks({"late": 0, "sent": 1}, load_busy, cpu_s / elapsed_s),
+    } | books.outcome("metrics", collector)
+
+
 def _load(
-    collector: Measured, scenario: Load, sink: Helper, conditions: Conditions
+    collector: Measured, scenario: Load, books: _Books, conditions: Conditions
 ) -> dict[str, Any]:
     workload = scenario.workload
     port = collector.grpc_port if scenario.transport == "grpc" else collector.http_port
     plan = Plan(
         scenario.transport, port, str(workload.signal), workload.items, workload.points,
         scenario.rate, conditions.seconds, conditions.warm_up_s,
-        scenario.connections, scenario.in_flight, workload.steady,
+        scenario.connections, scenario.in_flight, workload.steady, scenario.setup.compression,
     )  # fmt: skip
     signal = plan.signal
     with helper("benchmarks.load", conditions.load_core) as generator:
         generator.tell(json.dumps(asdict(plan)))
         warm = generator.hear()
-        expected = int(warm["acknowledged"]) * workload.items
-        before = _arrived(sink, signal, expected)
+        sent = int(warm["acknowledged"]) * workload.items
+        books.settle(signal, sent)
+        before, helpers_s, pages = books.counts, books.helpers_cpu_s, books.pages
         cpu_before_s = collector.cpu_s()
-        generator.tell()
-        result = generator.hear()
-        items = int(result["acknowledged"]) * workload.items
-        expected += items
-        after = _arrived(sink, signal, expected)
+        with Memory(collector) as memory:
+            generator.tell()
+            result = generator.hear()
+        books.settle(signal, sent + int(result["acknowledged"]) * workload.items)
         cpu_s = collector.cpu_s() - cpu_before_s
+    items = int(result["acknowledged"]) * workload.items
+    items += (books.pages - pages) * books.page_items
     elapsed_s = result["elapsed_s"]
-    load_s = result["cpu_s"] + after["cpu_s"] - before["cpu_s"]
+    load_s = result["cpu_s"] + books.helpers_cpu_s - helpers_s
     return {
         "ns_per_item": cpu_s / max(1, items) * 1e9,
         "us_per_request": cpu_s / max(1, result["acknowledged"]) * 1e6,
@@ -99,13 +191,11 @@ def _load(
         "peak_mib": collector.peak_bytes() / _MIB,
         "collector_busy": cpu_s / elapsed_s,
         "load_busy": load_s / elapsed_s,
-        "items_per_export": items / max(1, after["requests"] - before["requests"]),
+        "items_per_export": items / max(1, books.counts["requests"] - before["requests"]),
         "refused": result["refused"] + warm["refused"],
-        "exact": after[signal] == expected,
-        "surplus_items": after[signal] - expected,
+        "memory_mib": memory.samples,
         "remarks": _remarks(result, load_s / elapsed_s, cpu_s / elapsed_s),
-        "log": "" if after[signal] == expected else collector.log(),
-    }
+    } | books.outcome(signal, collector)
 
 
 def _remarks(result: dict[str, float], load_busy: float, collector_busy: float) -> str:
@@ -118,14 +208,3 @@ def _remarks(result: dict[str, float], load_busy: float, collector_busy: float) 
     if result["late"] > _LATE_SHARE * result["sent"] and not remarks:
         remarks.append("requests were late: the machine was busy with something else")
     return "; ".join(remarks)
-
-
-def _arrived(sink: Helper, signal: str, expected: int) -> dict[str, Any]:
-    """What the sink has, as soon as that is as much as expected, or when it is late."""
-    deadline_s = time.monotonic() + _ARRIVE_S_MAX
-    while True:
-        sink.tell()
-        counts: dict[str, Any] = sink.hear()
-        if counts[signal] >= expected or time.monotonic() >= deadline_s:
-            return counts
-        time.sleep(0.05)

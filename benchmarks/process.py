@@ -28,6 +28,18 @@ _LOG_CHARACTERS = 2000
 _REFERENCE_STEPS = 300_000
 
 
+_ROTEL_ARGUMENTS = (
+    "start",
+    "--otlp-grpc-endpoint", "127.0.0.1:$GRPC_PORT",
+    "--otlp-http-endpoint", "127.0.0.1:$HTTP_PORT",
+    "--otlp-grpc-max-recv-msg-size-mib", "64",
+    "--exporter", "otlp",
+    "--otlp-exporter-protocol", "grpc",
+    "--otlp-exporter-endpoint", "http://127.0.0.1:$SINK_PORT",
+    "--otlp-exporter-compression", "$COMPRESSION",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A collector that can be measured."""
@@ -35,21 +47,48 @@ class Peer:
     name: str
     command: tuple[str, ...]
     has_modes: bool = False
+    """Whether it has the modes of this collector; then it can start without a file."""
+    is_rotel: bool = False
+    """Whether it is told by rotel's arguments what to do. All others read a Collector file."""
+
+    def can(self, setup: Setup) -> bool:
+        """Whether it has what a scenario needs."""
+        if self.is_rotel:
+            return setup.rotel
+        return self.has_modes or not setup.arguments
+
+    def arguments(self, setup: Setup, values: dict[str, str]) -> list[str]:
+        """The command line that makes it do what the scenario says."""
+        if self.is_rotel:
+            return [Template(text).substitute(values) for text in _ROTEL_ARGUMENTS]
+        arguments = [Template(text).substitute(values) for text in setup.arguments]
+        return arguments if setup.config is None else [*arguments, "--config", str(setup.config)]
 
 
 OURS = Peer("mlsysops-collector", (sys.executable, "-m", "mlsysops_pipeline.cli"), has_modes=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """Ports of what stands around a collector."""
+
+    sink: int
+    target: int = 0
+
+
 class Measured:
     """A collector and its children, pinned to one core. A context manager: it runs inside."""
 
-    def __init__(self, peer: Peer, setup: Setup, sink_port: int, core: int | None) -> None:
+    def __init__(self, peer: Peer, setup: Setup, around: Around, core: int | None) -> None:
         self.peer = peer
-        self.grpc_port, self.http_port = free_port(), free_port()
-        self._ports = {
+        self.grpc_port, self.http_port, self.page_port = free_port(), free_port(), free_port()
+        self._values = {
             "GRPC_PORT": str(self.grpc_port),
             "HTTP_PORT": str(self.http_port),
-            "SINK_PORT": str(sink_port),
+            "PAGE_PORT": str(self.page_port),
+            "SINK_PORT": str(around.sink),
+            "TARGET_PORT": str(around.target),
+            "COMPRESSION": setup.compression,
         }
         self._setup = setup
         self._core = core
@@ -64,17 +103,15 @@ class Measured:
     def __enter__(self) -> Self:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         self._log = folder / "log"
-        arguments = [Template(text).substitute(self._ports) for text in self._setup.arguments]
-        if self._setup.config is not None:
-            arguments += ["--config", str(self._setup.config)]
-        environment = os.environ | {f"BENCH_{name}": port for name, port in self._ports.items()}
+        arguments = self.peer.arguments(self._setup, self._values)
+        environment = os.environ | {f"BENCH_{name}": text for name, text in self._values.items()}
         began_s = time.perf_counter()
-        with self._log.open("wb") as log:
+        # On its core from the first instruction: Go counts cores once, at its start.
+        with self._log.open("wb") as log, on_core(self._core):
             self._process = subprocess.Popen(
                 [*self.peer.command, *arguments], stdout=log, stderr=log, env=environment
             )
         self._stack.callback(self._stop)
-        pin(self._process.pid, self._core)
         try:
             self._await_ports(began_s)
         except BaseException:
@@ -136,13 +173,13 @@ class Helper:
     """A program of this harness: a line goes in, a JSON line comes out."""
 
     def __init__(self, module: str, core: int | None) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        pin(self.process.pid, core)
+        with on_core(core):
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
 
     def tell(self, line: str = "") -> None:
         """Write a line. Raises `RuntimeError` when the program has ended."""
@@ -201,16 +238,12 @@ def reference_ms(core: int | None) -> float:
     Neighbours on a shared machine slow a core down without taking its time: caches and clock are
     shared. This says by how much, so that figures of two sessions can be compared.
     """
-    allowed = os.sched_getaffinity(0)
-    pin(0, core)
-    try:
+    with on_core(core):
         began_s = time.thread_time()
         total = 0
         for number in range(_REFERENCE_STEPS):
             total += number * number % 7
         return (time.thread_time() - began_s) * 1e3
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 def _resident_bytes(pid: int) -> int:
@@ -240,7 +273,13 @@ def _answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def pin(pid: int, core: int | None) -> None:
-    """Keep a process on one core, where there are several."""
+@contextmanager
+def on_core(core: int | None) -> Iterator[None]:
+    """Runs this thread, and what it starts, on one core; with None, wherever it may."""
+    allowed = os.sched_getaffinity(0)
     if core is not None:
-        os.sched_setaffinity(pid, {core})
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)

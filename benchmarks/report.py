@@ -15,11 +15,11 @@ from typing import Any
 
 _VERSIONS = ("grpcio", "protobuf", "aiohttp", "uvloop", "hpack", "pydantic")
 LOAD_HEAD = (
-    f"{'scenario':<34}{'peer':<20}{'ns/item':>9}{'best':>8}{'+-':>7}{'us/req':>9}"
+    f"{'scenario':<38}{'peer':<20}{'ns/item':>9}{'best':>8}{'+-':>7}{'us/req':>9}"
     f"{'p50 ms':>8}{'p99 ms':>8}{'peak MiB':>9}  exact"
 )
 IDLE_HEAD = (
-    f"{'scenario':<34}{'peer':<20}{'ready s':>9}{'CPU s':>7}{'idle MiB':>9}{'idle CPU %':>11}"
+    f"{'scenario':<38}{'peer':<20}{'ready s':>9}{'CPU s':>7}{'idle MiB':>9}{'idle CPU %':>11}"
 )
 
 
@@ -31,7 +31,9 @@ def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {"runs": len(runs)}
     for key, first in runs[0].items():
         values = [run[key] for run in runs]
-        if isinstance(first, bool):
+        if isinstance(first, list):
+            result[key] = values[-1]
+        elif isinstance(first, bool):
             result[key] = all(values)
         elif key == "surplus_items":
             result[key] = max(values, key=abs)
@@ -46,7 +48,7 @@ def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def row(result: dict[str, Any]) -> str:
     """One line of a table."""
-    head = f"{result['scenario']:<34}{result['peer']:<20}"
+    head = f"{result['scenario']:<38}{result['peer']:<20}"
     if "ready_s" in result:
         return (
             f"{head}{result['ready_s']:>9.2f}{result['ready_cpu_s']:>7.2f}"
@@ -73,18 +75,24 @@ def pace(results: list[dict[str, Any]]) -> str:
     )
 
 
-def write(path: Path, results: list[dict[str, Any]]) -> None:
-    """The file of a whole session: machine, commit, command, time, results."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    now = dt.datetime.now(dt.UTC)
-    document = {
-        "time": now.isoformat(timespec="seconds"),
+def document(
+    results: list[dict[str, Any]], versions: dict[str, str], absent: list[str]
+) -> dict[str, Any]:
+    """A whole session: machine, commit, command, time, peers, results."""
+    return {
+        "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "command": [Path(sys.executable).name, *sys.orig_argv[1:]],
         "machine": _machine(),
+        "peers": versions | dict.fromkeys(absent, "absent"),
         "results": results,
     }
-    path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def write(path: Path, session: dict[str, Any]) -> None:
+    """The file of a session."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(session, indent=1) + "\n")
 
 
 def _commit() -> str:

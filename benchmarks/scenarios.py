@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +17,28 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "scenarios"
 _CONFIGS = Path(__file__).parent / "configs"
+_ROTEL_COMPRESSIONS = {"none", "gzip"}
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How a collector is started: with a file, or with arguments that only some understand.
+    """How a collector is started, and what stands around it.
 
-    ``sink``: the program of this folder that it sends to.
+    ``config`` is a Collector file. Without one, only collectors with the modes that ``arguments``
+    name can run; with ``rotel``, rotel can do the same work by arguments of its own.
     """
 
     config: Path | None
     arguments: tuple[str, ...] = ()
     sink: str = "sink"
+    """The program of this folder that it sends to."""
+    compression: str = "none"
+    """Of requests that come in and that go out."""
+    rotel: bool = False
+    series: int = 0
+    """Of the page that the program `target` serves to be scraped; zero: there is none."""
+    page_s: float = 0.0
+    """How often the collector's own Prometheus page is read; zero: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,17 @@ class Idle:
 
     name: str
     setup: Setup
+    at_most: dict[str, float] = field(default_factory=dict)
+    """The most that a figure may be: a goal, which the report compares with what came out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """The collector scrapes by itself; nothing else is sent."""
+
+    name: str
+    setup: Setup
+    at_most: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +71,63 @@ class Load:
     rate: float
     connections: int
     in_flight: int
+    at_most: float | None = None
+    """The goal: CPU per item divided by that of the Go collector."""
 
 
-Scenario = Idle | Load
+Scenario = Idle | Load | Scrape
 
 
-def read(folder: Path = FOLDER) -> list[Scenario]:
-    """All scenarios of a folder. Raises `ValueError` for a file with an unknown key."""
-    return [one for path in sorted(folder.glob("*.yaml")) for one in _read_file(path)]
+def read(folder: Path = FOLDER, *, quick: bool = False) -> list[Scenario]:
+    """All scenarios of a folder; ``quick``: only those that their files name for a short run.
+
+    Raises `ValueError` for a file with an unknown key.
+    """
+    return [one for path in sorted(folder.glob("*.yaml")) for one in _read_file(path, quick=quick)]
+
+
+def matches(name: str, wanted: list[str]) -> bool:
+    """Whether a name has all words of one of the texts."""
+    words = name.split()
+    return any(set(text.split()) <= set(words) for text in wanted)
 
 
 _KEYS = {
     "name", "config", "arguments", "idle", "transports", "workloads", "sizes", "connections",
-    "in_flight", "sink",
+    "in_flight", "sink", "compression", "rotel", "series", "page_s", "scrape", "quick", "at_most",
 }  # fmt: skip
 
 
-def _read_file(path: Path) -> Iterator[Scenario]:
+def _read_file(path: Path, *, quick: bool) -> Iterator[Scenario]:
     plan: dict[str, Any] = yaml.safe_load(path.read_text())
     if unknown := plan.keys() - _KEYS:
         raise ValueError(f"{path}: unknown keys {', '.join(sorted(unknown))}")
-    config = _CONFIGS / plan["config"] if "config" in plan else None
-    setup = Setup(config, tuple(plan.get("arguments", ())), plan.get("sink", "sink"))
-    if plan.get("idle"):
-        yield Idle(plan["name"], setup)
-        return
+    for one in _scenarios(plan):
+        if not quick or "quick" not in plan or matches(one.name, plan["quick"]):
+            yield one
+
+
+def _scenarios(plan: dict[str, Any]) -> Iterator[Scenario]:
+    goals = plan.get("at_most")
+    for compression in plan.get("compression", ["none"]):
+        setup = Setup(
+            _CONFIGS / plan["config"] if "config" in plan else None,
+            tuple(plan.get("arguments", ())),
+            plan.get("sink", "sink"),
+            compression,
+            plan.get("rotel", False) and compression in _ROTEL_COMPRESSIONS,
+            plan.get("series", 0),
+            plan.get("page_s", 0.0),
+        )
+        if plan.get("idle"):
+            yield Idle(plan["name"], setup, goals or {})
+        elif plan.get("scrape"):
+            yield Scrape(plan["name"], setup, goals)
+        else:
+            yield from _loads(plan, setup, goals or {})
+
+
+def _loads(plan: dict[str, Any], setup: Setup, goals: dict[str, float]) -> Iterator[Load]:
     for transport, size, kind in itertools.product(
         plan["transports"], plan["sizes"], plan["workloads"]
     ):
@@ -86,12 +139,15 @@ def _read_file(path: Path) -> Iterator[Scenario]:
         )
         if workload.points > workload.items:
             continue  # the same as with fewer points a metric
+        compressed = "" if setup.compression == "none" else f" {setup.compression}"
+        name = f"{plan['name']} {transport}{compressed} {workload.name}"
         yield Load(
-            f"{plan['name']} {transport} {workload.name}",
+            name,
             setup,
             transport,
             workload,
             size["rate"],
             plan["connections"],
             plan["in_flight"],
+            next((goal for words, goal in goals.items() if matches(name, [words])), None),
         )

@@ -17,6 +17,7 @@ from typing import Any
 import uvloop
 
 from benchmarks import http2
+from benchmarks.compression import unpack
 from mlsysops_pipeline.pdata.counting import count_items
 from mlsysops_pipeline.pdata.signal import Signal
 
@@ -35,11 +36,14 @@ class Counts:
         self.requests = 0
         self.bytes = 0
 
-    def add(self, signal: Signal, message: memoryview) -> None:
-        """Count one gRPC message. Raises `http2.ProtocolError` for a compressed or broken one."""
-        if message[0] != 0 or int.from_bytes(message[1:5], "big") != len(message) - 5:
-            raise http2.ProtocolError("a compressed or broken message")
-        self.items[signal] += count_items(signal, bytes(message[5:]))
+    def add(self, signal: Signal, message: memoryview, encoding: str) -> None:
+        """Count one gRPC message. Raises `http2.ProtocolError` for a broken one."""
+        if message[0] > 1 or int.from_bytes(message[1:5], "big") != len(message) - 5:
+            raise http2.ProtocolError("a broken message")
+        body = bytes(message[5:])
+        if message[0]:
+            body = unpack(encoding, body)
+        self.items[signal] += count_items(signal, body)
         self.requests += 1
         self.bytes += len(message)
 
@@ -56,8 +60,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
         self._frames = http2.Frames()
-        self._headers = http2.HeaderReader(":path")
-        self._streams: dict[int, tuple[Signal, bytearray]] = {}
+        self._headers = http2.HeaderReader(":path", "grpc-encoding")
+        self._streams: dict[int, tuple[Signal, str, bytearray]] = {}
         self._preface = len(http2.PREFACE)
         self._uncredited = 0
         self._transport: Any = None
@@ -81,7 +85,8 @@ class Connection(asyncio.Protocol):
             if kind == http2.DATA:
                 self._data(stream, payload, answer)
             elif kind == http2.HEADERS:
-                self._streams[stream] = (_SIGNALS[self._headers.read(payload)], bytearray())
+                path, encoding = self._headers.read(payload)
+                self._streams[stream] = (_SIGNALS[path], encoding, bytearray())
             elif kind == http2.SETTINGS and not flags & http2.ACK:
                 answer.append(http2.frame(http2.SETTINGS, http2.ACK, 0))
             elif kind == http2.PING and not flags & http2.ACK:
@@ -94,7 +99,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"".join(answer))
 
     def _data(self, stream: int, payload: bytes, answer: list[bytes]) -> None:
-        message = self._streams[stream][1]
+        message = self._streams[stream][2]
         before = len(message) // _CREDIT
         message += payload
         if len(message) // _CREDIT > before:
@@ -105,8 +110,8 @@ class Connection(asyncio.Protocol):
             self._uncredited = 0
 
     def _end(self, stream: int, answer: list[bytes]) -> None:
-        signal, message = self._streams.pop(stream)
-        self._counts.add(signal, memoryview(message))
+        signal, encoding, message = self._streams.pop(stream)
+        self._counts.add(signal, memoryview(message), encoding)
         answer += (
             http2.frame(http2.HEADERS, http2.END_HEADERS, stream, _HEAD),
             http2.frame(http2.DATA, 0, stream, bytes(5)),

@@ -1,7 +1,7 @@
 """The end of the line for remote write: takes requests, counts samples, answers at once.
 
 It prints its port, and then the same lines as `sink`. Target infos are not counted, as collectors
-send more or fewer of them. A bare HTTP/1.1 server, for the same reason as there.
+send more or fewer of them, nor what a scrape says of itself, nor marks of the end of a series. A bare HTTP/1.1 server, for the same reason as there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from mlsysops_pipeline.pdata.signal import Signal
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _ANSWER = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
-_TARGET_INFO = b"\x12\x0btarget_info"
+_NOT_COUNTED = re.compile(rb"__name__\x12(?:\x02up|\x0btarget_info|.scrape_)", re.DOTALL)
+_STALE = b"\x09\x02\x00\x00\x00\x00\x00\xf0\x7f"
+"""The value of a sample that marks the end of its series: a NaN of its own."""
 
 
 def _request_class() -> Any:
@@ -53,7 +55,7 @@ class Counts:
     def add(self, body: bytes) -> None:
         """Count one request. Every series of the harness has one sample."""
         series = self._request.FromString(bytes(cramjam.snappy.decompress_raw(body))).timeseries
-        self.samples += sum([_TARGET_INFO not in one for one in series])
+        self.samples += sum([not _NOT_COUNTED.search(one) and _STALE not in one for one in series])
         self.requests += 1
         self.bytes += len(body)
 

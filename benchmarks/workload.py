@@ -6,6 +6,7 @@ A metric point has four attributes and takes about 143 bytes, as in the design's
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,11 @@ _DISTINCT_ITEMS = 24_000
 
 TIME_MARK = b"\x01TIMENS\x01"
 """Stands for the time of every point of a steady workload, until a request is sent."""
+
+
+def stamped(request: bytes) -> bytes:
+    """A request of a steady workload with the time that it is now."""
+    return request.replace(TIME_MARK, time.time_ns().to_bytes(8, "little"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_pipeline.transport.compression import compress
 
 # The wheel has no benchmarks; there these tests have nothing to test.
 pytest.importorskip("benchmarks.load")
@@ -187,11 +186,15 @@ def test_a_header_block_means_something_else_once_a_table_has_changed() -> None:
     encoder, reader = Encoder(), http2.HeaderReader("grpc-status")
     first = encoder.encode([("grpc-status", "0")])
     indexed = encoder.encode([("grpc-status", "0")])
-    assert ["0", "0", "0"] == [reader.read(first), reader.read(indexed), reader.read(indexed)]
+    assert [("0",), ("0",), ("0",)] == [
+        reader.read(first),
+        reader.read(indexed),
+        reader.read(indexed),
+    ]
     other = encoder.encode([("grpc-status", "14")])
-    assert "14" == reader.read(other)
+    assert ("14",) == reader.read(other)
     # The newest entry of the table has the number that the older one had.
-    assert "14" == reader.read(indexed)
+    assert ("14",) == reader.read(indexed)
 
 
 def test_frames_are_cut_wherever_the_stream_is_torn() -> None:
@@ -266,9 +269,10 @@ def test_who_was_the_bottleneck_is_said() -> None:
 
 def test_a_file_of_results_says_what_was_run_where(tmp_path: Path) -> None:
     path = tmp_path / "results" / "one.json"
-    report.write(path, [{"ns_per_item": 1}])
+    report.write(path, report.document([{"ns_per_item": 1}], {"go": "v1"}, ["rotel"]))
     document = json.loads(path.read_text())
-    assert {"time", "commit", "command", "machine", "results"} == document.keys()
+    assert {"time", "commit", "command", "machine", "peers", "results"} == document.keys()
+    assert {"go": "v1", "rotel": "absent"} == document["peers"]
     assert document["machine"]["python"]
 
 
@@ -278,19 +282,6 @@ def test_the_cpu_time_of_a_process_that_is_gone_is_zero() -> None:
 
     assert abs(time.process_time() - cpu_s(os.getpid())) < 0.1
     assert 0.0 == cpu_s(2**22 - 1)
-
-
-def test_the_sink_of_remote_write_counts_samples_but_not_target_infos() -> None:
-    from benchmarks.sink_remote_write import Counts
-    from mlsysops_exporters.prometheusremotewrite.series import series_head
-
-    sample = bytes(8) + b"\x10" + bytes((0x80,) * 5) + b"\x01"
-    heads = [series_head("a", {"i": str(index)}) for index in range(3)]
-    body = b"".join(head + sample for head in [*heads, series_head("target_info", {"job": "x"})])
-    counts = Counts()
-    counts.add(compress("snappy", body))
-
-    assert (3, 1) == (counts.samples, counts.requests)
 
 
 def test_requests_of_a_steady_workload_have_series_of_their_own_and_a_mark_for_the_time() -> None:

@@ -1,0 +1,222 @@
+"""What comes out of a session: ratios, comparisons, plots, and which peers take part."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+# The wheel has no benchmarks; there these tests have nothing to test.
+pytest.importorskip("benchmarks.load")
+
+from benchmarks import compare, known_peers, markdown, ratios, scenarios
+from benchmarks.plots import Axis, Plot
+from benchmarks.process import OURS, Peer
+from benchmarks.progress import Progress
+from benchmarks.scenarios import Setup
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def result(scenario: str, peer: str, ns: float, **more: Any) -> dict[str, Any]:
+    return {
+        "scenario": scenario, "peer": peer, "runs": 5, "ns_per_item": ns, "ns_per_item_spread": 10.0,
+        "ns_per_item_min": ns, "exact": True, "surplus_items": 0, "remarks": "", "refused": 0,
+        "items_per_s": 1e5, "p50_ms": 1.0, "p99_ms": 2.0, "peak_mib": 60.0, "at_most": {},
+        "memory_mib": [[0.0, 50.0], [0.25, 51.0]],
+    } | more  # fmt: skip
+
+
+def session(*results: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "time": "2026-01-01T00:00:00+00:00", "commit": "abc", "command": ["python", "-m", "b c"],
+        "machine": {"cpu": "one", "cores": 2, "python": "3.11", "kernel": "6"},
+        "peers": {OURS.name: "1", "go": "v2", "rotel": "absent"}, "results": list(results),
+    }  # fmt: skip
+
+
+IDLE = {
+    "scenario": "idle", "peer": OURS.name, "runs": 1, "ready_s": 0.4, "ready_cpu_s": 0.3,
+    "resident_mib": 50.0, "peak_mib": 51.0, "idle_cpu_percent": 0.1, "at_most": {"ready_s": 0.5},
+}  # fmt: skip
+
+
+def test_a_ratio_is_to_the_go_collector_and_is_held_against_the_goal() -> None:
+    document = session(
+        result("a 1", OURS.name, 100.0, at_most=0.25),
+        result("a 1", "go", 500.0, at_most=0.25),
+        result("b 1", OURS.name, 300.0, at_most=0.25),
+        result("b 1", "go", 1000.0, at_most=0.25),
+        result("c 1", OURS.name, 300.0),
+        IDLE,
+    )
+    first, second, third = ratios.read(document)
+    assert (0.2, "reached") == (first.of(OURS.name), first.verdict)
+    assert (0.3, "missed") == (second.of(OURS.name), second.verdict)
+    assert (None, None, "") == (third.of(OURS.name), third.of("go"), third.verdict)
+    lines = list(ratios.table(document))
+    assert re.search(r"^a 1 +500 +0\.20  0\.25 reached$", lines[2])
+    assert 4 == len(lines)
+
+
+def test_an_inexact_run_gives_no_ratio() -> None:
+    row = ratios.read(
+        session(result("a", OURS.name, 1.0, exact=False, at_most=2.0), result("a", "go", 1.0))
+    )[0]
+    assert row.of(OURS.name) is None
+    assert "" == row.verdict
+
+
+def test_without_the_go_collector_the_table_says_so() -> None:
+    assert ["no ratios: the Go collector did not run (make peers)"] == list(
+        ratios.table(session(result("a", OURS.name, 1.0)))
+    )
+
+
+def test_a_comparison_says_what_is_within_the_spread_and_which_machine_differs() -> None:
+    before = session(result("a", "go", 100.0), result("gone", "go", 1.0), IDLE)
+    after = session(result("a", "go", 105.0), result("new", "go", 1.0, exact=False), IDLE)
+    after["machine"]["cores"] = 4
+    lines = list(compare.lines(before, after))
+    assert "CAUTION: cores differs: 2 and 4" == lines[0]
+    text = "\n".join(lines)
+    assert re.search(
+        r"^a +go +ns_per_item +100\.0 +105\.0 +\+5%  within the spread$", text, re.MULTILINE
+    )
+    assert re.search(r"ready_s +0\.4 +0\.4 +\+0%  one run", text)
+    assert re.search(r"^gone +go +only in A$", text, re.MULTILINE)
+    assert re.search(r"^new +go +only in B$", text, re.MULTILINE)
+
+
+def test_a_change_beyond_the_spread_stands_without_a_remark() -> None:
+    lines = compare.lines(session(result("a", "go", 100.0)), session(result("a", "go", 50.0)))
+    assert next(line for line in lines if line.startswith("a ")).endswith("-50%")
+
+
+def test_the_command_compare_reads_two_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "AB":
+        (tmp_path / name).write_text(json.dumps(session(result("a", "go", 1.0))))
+    assert 0 == compare.main([str(tmp_path / "A"), str(tmp_path / "B")])
+    assert "ns_per_item" in capsys.readouterr().out
+
+
+def test_a_report_has_every_peer_ratio_and_plot(tmp_path: Path) -> None:
+    sizes = [
+        result(f"forward grpc metrics x10 {size}", peer, 5e4 / size + own)
+        for size in (1, 100, 1000)
+        for peer, own in ((OURS.name, 100.0), ("go", 900.0))
+    ]
+    memory = result("node grpc metrics x10 1000", OURS.name, 1.0, exact=False, refused=3)
+    document = session(*sizes, memory, IDLE)
+
+    paths = markdown.write(tmp_path / "one.json", document)
+
+    names = {path.name for path in paths}
+    assert {"one.md", "one-cost-forward-grpc-metrics-x10.svg", "one-memory-node.svg"} == names
+    report = (tmp_path / "one.md").read_text()
+    assert "- rotel: absent" in report
+    assert "`python -m 'b c'`" in report
+    assert "| forward grpc metrics x10 1 | 50900 | 0.98 |" in report
+    assert "VOID (+0 items); 3 refused" in report
+    assert "0.5 s to ready" in report
+    assert all(f"]({name})" in report for name in names - {"one.md"})
+    for path in paths[1:]:
+        assert "svg" in ET.fromstring(path.read_text()).tag  # noqa: S314
+
+
+def test_a_plot_keeps_its_lines_inside_the_frame_and_its_names_escaped() -> None:
+    points = [(1.0, 35000.0), (10.0, 4000.0), (8000.0, 0.3)]
+    plot = Plot("a & b", Axis("x", log=True), Axis("y", log=True), {"<go>": points})
+    root = ET.fromstring(plot.svg())  # noqa: S314
+    line = next(one for one in root.iter() if one.tag.endswith("polyline"))
+    places = [tuple(map(float, one.split(","))) for one in line.attrib["points"].split()]
+    assert all(70 <= x <= 620 and 40 <= y <= 310 for x, y in places)
+    assert {"a & b", "<go>"} <= {one.text for one in root.iter()}
+
+
+def test_a_plot_of_nothing_but_zeros_can_be_drawn() -> None:
+    plot = Plot("flat", Axis("x"), Axis("y"), {"a": [(0.0, 0.0)]})
+    assert "svg" in ET.fromstring(plot.svg()).tag  # noqa: S314
+
+
+def test_a_peer_that_is_not_there_is_absent_and_one_that_is_named_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_peers, "FOLDER", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found, absent = known_peers.peers([], [])
+    assert ([OURS], ["go", "rotel"]) == (found, absent)
+    found, absent = known_peers.peers([], ["go=/bin/echo one", "mine=./x"])
+    assert ["rotel"] == absent
+    assert [Peer("go", ("/bin/echo", "one")), Peer("mine", ("./x",))] == found[1:]
+    assert "one --version" == known_peers.version(found[1])
+    assert "unknown (FileNotFoundError)" == known_peers.version(found[2])
+    assert ([OURS], []) == known_peers.peers(["none"], [])
+
+
+def test_what_make_peers_builds_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_peers, "FOLDER", tmp_path)
+    go = tmp_path / "go" / "otelcol"
+    agent = tmp_path / "rotel/lib/python3.11/site-packages/rotel/rotel-agent"
+    for path in (go, agent):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    found, absent = known_peers.peers([], [])
+    assert [] == absent
+    assert [OURS, Peer("go", (str(go),)), Peer("rotel", (str(agent),), is_rotel=True)] == found
+
+
+def test_rotel_takes_part_where_it_can_do_the_work() -> None:
+    rotel = Peer("rotel", ("rotel",), is_rotel=True)
+    assert not rotel.can(Setup(None))
+    assert rotel.can(Setup(None, rotel=True))
+    assert not Peer("go", ("go",)).can(Setup(None, ("--mode", "agent")))
+    values = {"GRPC_PORT": "1", "HTTP_PORT": "2", "SINK_PORT": "3", "COMPRESSION": "gzip"}
+    arguments = rotel.arguments(Setup(None, rotel=True), values)
+    assert {"127.0.0.1:1", "127.0.0.1:2", "http://127.0.0.1:3", "gzip"} <= set(arguments)
+    by_name = {one.name: one for one in scenarios.read()}
+    assert by_name["forward grpc gzip metrics x10 1000"].setup.rotel
+    assert not by_name["forward grpc zstd metrics x10 1000"].setup.rotel
+    assert not by_name["node grpc metrics x10 1000"].setup.rotel
+
+
+def test_a_short_run_has_the_scenarios_that_their_files_name() -> None:
+    quick = {one.name for one in scenarios.read(quick=True)}
+    assert "forward grpc metrics x10 1000" in quick
+    assert "node read grpc metrics x10 1000" not in quick
+    assert quick < {one.name for one in scenarios.read()}
+    assert 20 >= len(quick)
+
+
+def test_every_goal_of_a_scenario_file_belongs_to_a_scenario() -> None:
+    goals = {one.name: one.at_most for one in scenarios.read() if one.at_most}
+    assert (0.2, 0.8, 0.32, 0.6, 0.7) == tuple(
+        goals[name]
+        for name in (
+            "forward grpc metrics x10 1000",
+            "forward grpc metrics x1 1",
+            "forward grpc gzip metrics x10 1000",
+            "node grpc metrics x10 1000",
+            "remote_write grpc metrics x10 1000",
+        )
+    )
+    assert {"ready_s": 0.5, "resident_mib": 62} == goals["idle"]
+
+
+def test_a_bar_is_only_drawn_where_someone_sees_it() -> None:
+    quiet, screen = io.StringIO(), io.StringIO()
+    screen.isatty = lambda: True  # type: ignore[method-assign]
+    for stream in (quiet, screen):
+        with Progress(4, stream) as progress:
+            progress.show("first")
+            progress.step()
+    assert "" == quiet.getvalue()
+    assert "[######..................] 1/4, some 0 min left: first" in screen.getvalue()
+    assert screen.getvalue().endswith("\r\x1b[K")
