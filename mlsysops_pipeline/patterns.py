@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 class Match(Protocol):
     """Where a pattern was found."""
 
+    def group(self, number: int) -> bytes | None:
+        """The text of one group; 0 is all that matched."""
+
     def groups(self) -> Sequence[bytes | None]:
         """The text of every group, from the first; ``None`` where a group took no part."""
 

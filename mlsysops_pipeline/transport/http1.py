@@ -217,7 +217,7 @@ class Body:
         self.length = length
         self._bytes_max = bytes_max
         self._left = max(length, 0)
-        self._chunks = _ChunkFraming() if length < 0 else None
+        self._chunks = ChunkFraming() if length < 0 else None
         self._parts: list[bytes] = []
         self._tail = bytearray()
         self.is_done = length == 0
@@ -275,7 +275,7 @@ class Body:
         return f"<Body received={self.received} done={self.is_done}>"
 
 
-class _ChunkFraming:
+class ChunkFraming:
     """Where the content of a chunked body lies (RFC 9112, section 7.1). ``is_over``: at its end."""
 
     __slots__ = ("_expects_line_end", "_is_trailer", "_left", "_line", "_trailer_bytes", "is_over")

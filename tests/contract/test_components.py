@@ -30,6 +30,13 @@ SMALLEST: dict[tuple[Kind, str], Any] = {
     (Kind.RECEIVER, "otlp"): {
         "protocols": {"grpc": {"endpoint": "127.0.0.1:0"}, "http": {"endpoint": "127.0.0.1:0"}}
     },
+    (Kind.RECEIVER, "prometheus"): {
+        "config": {
+            "scrape_configs": [
+                {"job_name": "a", "static_configs": [{"targets": ["127.0.0.1:1"]}]},
+            ]
+        }
+    },
     (Kind.PROCESSOR, "attributes"): {"actions": [{"key": "a", "action": "insert", "value": 1}]},
     (Kind.PROCESSOR, "memory_limiter"): {"check_interval": "1s", "limit_mib": 512},
     (Kind.PROCESSOR, "resource"): {"attributes": [{"key": "a", "action": "delete"}]},

@@ -1,0 +1,154 @@
+"""One target while it is scraped: what happens at each tick, and when the target goes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mlsysops_pipeline.errors import ConsumeError
+from mlsysops_receivers.prometheus.fetch.client import FetchError
+from mlsysops_receivers.prometheus.fetch.deadline import Deadline
+from mlsysops_receivers.prometheus.pages import BodyTooLargeError, Page
+from mlsysops_receivers.prometheus.scalars import seconds_text
+from mlsysops_receivers.prometheus.scrape import Report, ScrapeError, TargetSeries
+
+if TYPE_CHECKING:
+    from mlsysops_pipeline.component import Settings
+    from mlsysops_receivers.prometheus.board import Board
+    from mlsysops_receivers.prometheus.fetch.client import Fetcher
+    from mlsysops_receivers.prometheus.intake import Intake
+    from mlsysops_receivers.prometheus.jobs import Job
+    from mlsysops_receivers.prometheus.schedule import Place
+    from mlsysops_receivers.prometheus.scrape import Scrape, Scraped
+    from mlsysops_receivers.prometheus.targets import ScrapeTarget
+
+REPORT_SERIES: Final = 5
+
+
+@dataclass(slots=True)
+class Around:
+    """What all targets of a job share. ``excess``: why none of them may be scraped, if so."""
+
+    job: Job
+    fetcher: Fetcher
+    intake: Intake
+    board: Board
+    settings: Settings
+    excess: str = ""
+
+
+class TargetLoop:
+    """One target. ``place``: in the schedule. At most one scrape is under way."""
+
+    __slots__ = ("_around", "_key", "_points", "_series", "_task", "place", "target")
+
+    def __init__(self, target: ScrapeTarget, around: Around) -> None:
+        self.target = target
+        self.place: Place | None = None
+        self._around = around
+        self._key = (around.job.name, target.key)
+        self._series = TargetSeries(target.series_target, around.job.options)
+        self._task: asyncio.Task[None] | None = None
+        self._points = 0
+
+    def tick(self, at_ns: int) -> None:
+        """See `schedule.Ticking`."""
+        if self._task is not None and not self._task.done():
+            self._around.board.missed()
+            return
+        self._task = self._around.settings.tasks.spawn("scrape", self.scrape(at_ns))
+
+    async def scrape(self, at_ns: int) -> None:
+        """Scrape once and hand on what there is."""
+        around = self._around
+        clock = around.settings.clock
+        page = Page(around.job, self.target, clock, around.settings.memory)
+        began_s = clock.monotonic()
+        try:
+            try:
+                scrape, reason = await self._read(page, at_ns), ""
+            except ConsumeError as error:
+                # There is no memory for it now. Nothing was wrong with the target.
+                around.intake.refuse(self._points or REPORT_SERIES, self.target, str(error))
+                return
+            except (FetchError, ScrapeError, BodyTooLargeError, TimeoutError) as error:
+                scrape, reason = None, self._explained(error, page)
+            report = self._report(page, clock.monotonic() - began_s, reason)
+            wire = self._finished(scrape, report, at_ns, reason, page)
+            await around.intake.take(wire, self.target)
+        finally:
+            page.drop()
+
+    async def _read(self, page: Page, at_ns: int) -> Scrape:
+        around = self._around
+        if around.excess:
+            raise FetchError(around.excess)
+        try:
+            with Deadline(around.settings.clock, self.target.timeout_s):
+                return await page.read(around.fetcher, self._series, at_ns, around.intake.admit)
+        except (ConsumeError, FetchError, ScrapeError, BodyTooLargeError, TimeoutError):
+            raise
+        except Exception as error:  # the edge: a fault of ours fails this scrape, not the next
+            around.settings.logger.exception("scraping %s failed", self.target)
+            raise FetchError(f"{type(error).__name__}: {error}") from error
+
+    def _explained(self, error: Exception, page: Page) -> str:
+        if isinstance(error, TimeoutError):
+            so_far = f", {page.body_bytes} bytes of the page so far" if page.body_bytes else ""
+            return f"no complete answer within {seconds_text(self.target.timeout_s)}{so_far}"
+        if isinstance(error, ScrapeError):
+            return page.explained(error)
+        return str(error)
+
+    def _report(self, page: Page, duration_s: float, reason: str) -> Report:
+        job = self._around.job
+        if not job.has_extra_metrics:
+            return Report(duration_s)
+        is_too_large = reason.startswith("body size limit exceeded")
+        body_bytes = -1 if is_too_large else page.body_bytes
+        return Report(duration_s, self.target.timeout_s, job.options.sample_limit, body_bytes)
+
+    def _finished(
+        self, scrape: Scrape | None, report: Report, at_ns: int, reason: str, page: Page
+    ) -> bytes:
+        """The request of this scrape, whether it was good or not."""
+        around = self._around
+        if scrape is not None:
+            try:
+                scraped = scrape.finish(report)
+            except ScrapeError as error:
+                reason = page.explained(error)
+            else:
+                self._note(scraped)
+                return scraped.wire
+        around.board.failed(self._key, self.target, reason)
+        return self._series.fail(at_ns, report)
+
+    def _note(self, scraped: Scraped) -> None:
+        around = self._around
+        self._points = scraped.samples_post_relabel + REPORT_SERIES
+        if scraped.duplicates or scraped.out_of_order or scraped.out_of_bounds or scraped.unmapped:
+            around.intake.note(scraped)
+            around.intake.complain(self.target, scraped)
+        around.board.succeeded(self._key, self.target)
+
+    async def leave(self) -> None:
+        """The target is gone: end what is under way, and mark its series as stale."""
+        await self.stop()
+        around = self._around
+        around.board.forget(self._key)
+        around.fetcher.forget(self.target.url)
+        await around.intake.take(self._series.end(around.settings.clock.unix_ns()), self.target)
+
+    async def stop(self) -> None:
+        """No more scrapes; one that is under way is given up."""
+        if self.place is not None:
+            self.place.remove()
+        task, self._task = self._task, None
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+
+    def __repr__(self) -> str:
+        return f"<TargetLoop {self.target.url} series={len(self._series)}>"
