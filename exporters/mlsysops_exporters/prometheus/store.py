@@ -19,11 +19,10 @@ Pure: no I/O, no clock, no asyncio; times are arguments. A page may be rendered 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from mlsysops_exporters.prometheus.values import Value, added, lines
-from mlsysops_exporters.prometheus.wheel import Wheel
+from mlsysops_exporters.prometheus.wheel import Shelf, Wheel
 from mlsysops_exporters.prometheus.wording import label_text
 from mlsysops_pipeline.prometheus.translate import TARGET_INFO
 
@@ -125,7 +124,7 @@ class Store:
         self._wheel: Wheel[Series] | None = None
         if expiration_s:
             self._wheel = Wheel(expiration_s / _WHEEL_STEPS)
-        self._dead: OrderedDict[Series, float] = OrderedDict()
+        self._dead: Shelf[Series] = Shelf(self._remembered_s / _WHEEL_STEPS)
         self._targets: dict[tuple[str, str], Series] = {}
 
     # Series and groups.
@@ -242,17 +241,19 @@ class Store:
         is_aligned = start_ns in {0, known.timestamp_ns}
         if is_delta and known.is_delta and known.value is not None and is_aligned:
             value = added(known.value, value)
-        self._dead.pop(known, None)
+        was_dead = known.value is None
+        if was_dead:
+            self._recall(known)  # lest it is forgotten to make room for itself
         if not self._fits(group, known, value):
             self.full += 1
-            if known.value is None:
-                self._dead[known] = now_s + self._remembered_s
+            if was_dead:
+                self._remember(known, now_s)
             return
         known.timestamp_ns = timestamp_ns
         known.updated_s = now_s
         known.exemplars = exemplars
         known.is_delta = is_delta
-        if known.value is None:
+        if was_dead:
             self._revive(group, known, now_s)
         known.value = value
 
@@ -268,8 +269,8 @@ class Store:
         """A point that is not newer than what is known."""
         if timestamp_ns == series.timestamp_ns:
             if series.value is None:  # still repeated: remember longer that it is over
-                self._dead[series] = now_s + self._remembered_s
-                self._dead.move_to_end(series)
+                self._recall(series)
+                self._remember(series, now_s)
             elif value is None:
                 self._die(series, now_s)
         elif is_delta and value is not None:
@@ -320,20 +321,35 @@ class Store:
         group = series.group
         if series.value is None or group is None:
             return
+        self._end(series, group)
+        self._remember(series, since_s)
+
+    def _end(self, series: Series, group: Group) -> None:
         series.value = None
         series.exemplars = ()
         series.slot = -1
         group.live -= 1
         self.live -= 1
-        self._dead[series] = since_s + self._remembered_s
+
+    def _remember(self, series: Series, since_s: float) -> None:
+        """Know for a while that a series is dead."""
+        series.slot = self._dead.put(series, since_s + self._remembered_s)
+
+    def _recall(self, series: Series) -> None:
+        """A dead series is no longer one of those that will be forgotten."""
+        if series.slot >= 0:
+            self._dead.take(series, series.slot)
+            series.slot = -1
 
     def _forget(self, series: Series) -> None:
         """Nothing is known of a series any more."""
         group = series.group
         if group is None:
             return
-        self._die(series, 0.0)
-        self._dead.pop(series, None)
+        if series.value is None:
+            self._recall(series)
+        else:
+            self._end(series, group)
         self.weight -= series.weight
         series.weight = 0
         series.timestamp_ns = 0
@@ -347,9 +363,11 @@ class Store:
     def _make_room(self, weight: int) -> bool:
         """Whether ``weight`` more is allowed, after forgetting as many dead as necessary."""
         while self.weight + weight > self._weight_max:
-            if not self._dead:
+            oldest = self._dead.pop()
+            if oldest is None:
                 return False
-            self._forget(next(iter(self._dead)))
+            oldest.slot = -1
+            self._forget(oldest)
         return True
 
     def expire(self, now_s: float, count_max: int) -> bool:
@@ -368,12 +386,10 @@ class Store:
                     self._die(series, due_s)
                 else:
                     series.slot = self._wheel.add(series, due_s)
-        while self._dead and count < count_max:
-            series = next(iter(self._dead))
-            if self._dead[series] > now_s:
-                break
+        while count < count_max and (forgotten := self._dead.pop(now_s)) is not None:
             count += 1
-            self._forget(series)
+            forgotten.slot = -1
+            self._forget(forgotten)
         return count >= count_max
 
     @property
