@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("mlsysops_pipeline.cli")
 _COMMANDS = ("run", "validate", "components", "print-config", "demo")
+_MASKS = ("redacted", "unredacted")
 _FORCED = 130
 _PAGE_HINT = " (another agent? --prometheus-port PORT moves this one, 0 switches it off)"
 _NO_GATES = "--feature-gates is ignored: there are no feature gates here"
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser(command)
     if arguments and not arguments[0].startswith("-"):
         parser.error(_misplaced(arguments[0]))
-    options = parser.parse_args(arguments)
+    options = _parsed(parser, arguments)
     if getattr(options, "feature_gates", None) and command != "run":
         _complain(_NO_GATES)
     run = {
@@ -89,7 +90,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
         help="set one value, e.g. processors.batch.timeout=2s; wins over everything")  # fmt: skip
     add("--feature-gates", action="append", default=[], metavar="GATES",
         help="accepted and ignored: there are no feature gates here")  # fmt: skip
-    add("--mode", choices=modes.MODES, help="run without a file, as agent or gateway")
+    if command == "print-config":
+        add("--mode", choices=(*modes.MODES, *_MASKS), action="append", default=[],
+            help="as of the other commands; redacted or unredacted mean --mask")  # fmt: skip
+    else:
+        add("--mode", choices=modes.MODES, help="run without a file, as agent or gateway")
     add("--level", choices=modes.LEVELS, help="the level of this collector in the hierarchy")
     add("--export-to", metavar="HOST:PORT",
         help="with --mode: where everything goes, by OTLP/gRPC; https://HOST:PORT for TLS")  # fmt: skip
@@ -108,9 +113,27 @@ def _parser(command: str) -> argparse.ArgumentParser:
             help="how long a stop may take to hand on what was accepted (20s)")  # fmt: skip
     if command == "print-config":
         add("--format", choices=("yaml", "json"), default="yaml")
-        add("--mask", choices=("redacted", "unredacted"), default="redacted",
+        add("--mask", choices=_MASKS, default="redacted",
             help="whether secrets are masked")  # fmt: skip
+        add("--validate", nargs="?", help="accepted: what is printed is always valid")
     return parser
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """The options. Gates may begin with a minus sign, and `--mode` may be the Collector's."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--feature-gates":
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    options = parser.parse_args(joined)
+    if isinstance(getattr(options, "mode", None), list):
+        masks = [word for word in options.mode if word in _MASKS]
+        words = [word for word in options.mode if word not in _MASKS]
+        options.mask = masks[-1] if masks else options.mask
+        options.mode = words[-1] if words else None
+    return options
 
 
 def _misplaced(word: str) -> str:

@@ -21,7 +21,7 @@ from mlsysops_pipeline.service.embedding import (
 )
 from mlsysops_pipeline.service.graph import Graph, GraphBuilder
 from mlsysops_pipeline.service.host import Surroundings
-from mlsysops_pipeline.service.process import ProcessMetrics, observe_pipelines
+from mlsysops_pipeline.service.process import ProcessMetrics, observe_graph
 from mlsysops_pipeline.service.status import StatusBoard
 from mlsysops_pipeline.service.telemetry import TelemetryServer
 from mlsysops_pipeline.tasks import Tasks
@@ -85,7 +85,7 @@ class Collector:
         self._started = self._ended = False
         self.graph: Graph = GraphBuilder(self.configuration, self.registry, self._around).build()
         self.resource = self._resource()
-        observe_pipelines(self.graph, self._around)
+        observe_graph(self.graph, self._around)
 
     def _resource(self) -> dict[str, str]:
         given = self.configuration.service.telemetry.resource_attributes()

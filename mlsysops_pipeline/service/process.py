@@ -6,12 +6,14 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from mlsysops_pipeline.component import Status
 from mlsysops_pipeline.errors import DropReason
 from mlsysops_pipeline.memory import heap_bytes, resident_bytes, system_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlsysops_pipeline.component import ComponentID, Kind
     from mlsysops_pipeline.ledger import PipelineLedger
     from mlsysops_pipeline.service.graph import Graph
     from mlsysops_pipeline.service.host import Surroundings
@@ -88,10 +90,22 @@ class ProcessMetrics:
             self._lag_s = max(loop.time() - due, self._lag_s * 0.933)
 
 
-def observe_pipelines(graph: Graph, around: Surroundings) -> None:
-    """Register the ledgers of all pipelines as metrics."""
+def observe_graph(graph: Graph, around: Surroundings) -> None:
+    """Register the states of all components and the ledgers of all pipelines as metrics."""
+    healthy = around.meter.gauge(
+        "mlsysops_component_healthy", "", "1 while a component works, 0 while it does not"
+    )
+    for kind, component_id in dict.fromkeys((kind, id_) for kind, id_, _ in graph.components()):
+        labels = {"kind": kind.value, "component": str(component_id)}
+        healthy.observe(labels, _reader_of_health(around, kind, component_id))
     for id_, pipeline in graph.pipelines.items():
         _observe_ledger(around, str(id_), pipeline.ledger)
+
+
+def _reader_of_health(
+    around: Surroundings, kind: Kind, id_: ComponentID
+) -> Callable[[], float | None]:
+    return lambda: float(around.statuses.status(kind, id_) is Status.OK)
 
 
 def _observe_ledger(around: Surroundings, pipeline: str, ledger: PipelineLedger) -> None:

@@ -202,8 +202,9 @@ def test_a_word_that_is_no_command_is_answered_with_what_is_meant(
 def test_feature_gates_are_accepted_with_a_warning_by_every_command(
     command: str, plain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert 0 == cli.main([command, f"--config={plain}", "--feature-gates=+a,-b"])
-    assert "--feature-gates is ignored" in capsys.readouterr().err
+    for gates in (["--feature-gates=+a,-b"], ["--feature-gates", "-a"], ["--feature-gates=x"]):
+        assert 0 == cli.main([command, f"--config={plain}", *gates])
+        assert "--feature-gates is ignored" in capsys.readouterr().err
 
 
 def test_components_are_listed_as_the_collector_does(capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,6 +256,10 @@ def test_a_password_in_a_url_is_neither_printed_nor_complained_about(
     assert "http://me:[REDACTED]@gateway:4318" in printed
     assert "hunter2" not in printed
     assert cli.main(["print-config", "--config", str(path), "--mask", "unredacted"]) == 0
+    assert url in capsys.readouterr().out
+    # As the Collector has it.
+    arguments = ["print-config", "--config", str(path), "--mode=unredacted", "--validate=true"]
+    assert cli.main(arguments) == 0
     assert url in capsys.readouterr().out
     for wrong in (url + "x", "ftp" + url, url.replace("me", "m" * 60), url[7:]):
         for exporter in ("otlp_http", "otlp_grpc"):

@@ -320,3 +320,28 @@ async def test_a_loop_to_ourselves_is_dropped_and_named() -> None:
 
         assert (3, 3) == (ledger.enqueued, ledger.dropped[DropReason.LOOP])
         assert 0 == ledger.imbalance
+
+
+async def test_the_state_of_every_component_is_a_metric() -> None:
+    """An absent peer is no failed start: the exporter says that it does not work, and the rest
+    does."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    source: dict[str, Any] = {
+        "exporters": {"otlp": {"endpoint": f"127.0.0.1:{port}", "tls": {"insecure": True}}},
+        **config(logs={"receivers": ["app"], "exporters": ["otlp", "seen"]}),
+    }
+
+    def healthy() -> dict[str, float]:
+        return {
+            f"{dict(sample.attributes)['kind']} {dict(sample.attributes)['component']}": sample.value
+            for sample in collector.metrics()
+            if sample.name == "mlsysops_component_healthy"
+        }
+
+    async with Collector(source, sources=["app"], sinks={"seen": Received()}) as collector:
+        assert {"exporter otlp": 1, "exporter seen": 1, "receiver app": 1} == healthy()
+        await collector.feed("app", make_payload(Signal.LOGS, 1))
+        await wait_until(lambda: not healthy()["exporter otlp"])
+        assert {"exporter otlp": 0, "exporter seen": 1, "receiver app": 1} == healthy()
+        await collector.shutdown(0)
