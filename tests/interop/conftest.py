@@ -30,7 +30,9 @@ from tests.interop.items import REQUESTS, items
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_PYTHON_PEERS = Path(__file__).parent / "python" / ".venv"
+_PYTHON_ENVIRONMENT = Path(__file__).parent / "python" / ".venv"
+PYTHON_PEERS = _PYTHON_ENVIRONMENT / "bin" / "python"
+"""The interpreter beside which Python peers are installed that need other versions."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,7 +74,7 @@ def answers(port: int) -> bool:
 class OtlpSink:
     """An OTLP server that is not the collector: official classes, full decoding, exact counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, grpc_port: int = 0) -> None:
         self._requests: dict[Signal, list[Any]] = {signal: [] for signal in Signal}
         self._lock = Lock()
         self.encodings: set[str] = set()
@@ -84,7 +86,7 @@ class OtlpSink:
             self._grpc.add_generic_rpc_handlers(
                 [grpc.method_handlers_generic_handler(signal_.service, {"Export": handler})]
             )
-        self.grpc_port: int = self._grpc.add_insecure_port("127.0.0.1:0")
+        self.grpc_port: int = self._grpc.add_insecure_port(f"127.0.0.1:{grpc_port}")
         self._grpc.start()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._http_handler())
         self.http_port: int = self._http.server_address[1]
@@ -259,14 +261,13 @@ def node_folder() -> Path:
 @pytest.fixture
 def python_peers() -> Path:
     """The interpreter beside which Python peers are installed that need other versions."""
-    path = _PYTHON_PEERS / "bin" / "python"
-    require(path.is_file(), f"{_PYTHON_PEERS} (.ci/install-peers)")
-    return path
+    require(PYTHON_PEERS.is_file(), f"{PYTHON_PEERS} (.ci/install-peers)")
+    return PYTHON_PEERS
 
 
 @pytest.fixture
 def rotel_binary(python_peers: Path) -> Path:
-    folder = next((_PYTHON_PEERS / "lib").iterdir())
+    folder = next((_PYTHON_ENVIRONMENT / "lib").iterdir())
     if folder.name != "python3.11":
         pytest.skip("rotel has wheels for Python 3.11 only")
     path = folder / "site-packages" / "rotel" / "rotel-agent"
@@ -277,7 +278,9 @@ def rotel_binary(python_peers: Path) -> Path:
 @pytest.fixture
 def go_collector() -> str:
     """The Go collector; it is built outside CI, so its absence is never a failure."""
-    path = shutil.which("otelcol-contrib") or shutil.which("otelcol")
+    built = Path(__file__).parents[2] / "benchmarks" / "peers" / "go" / "otelcol"
+    path = str(built) if built.is_file() else None
+    path = path or shutil.which("otelcol-contrib") or shutil.which("otelcol")
     if path is None:
-        pytest.skip("no Go collector (otelcol, otelcol-contrib) on the PATH")
+        pytest.skip("no Go collector (make peers, or otelcol or otelcol-contrib on the PATH)")
     return path

@@ -1,0 +1,101 @@
+"""What differs between two results, as lines of text, and which of it is meant to."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import text_format
+
+from mlsysops_pipeline import Signal
+from tests.interop.items import REQUESTS, items
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.differential.pages import Page, Sample
+
+EXPECTED: tuple[tuple[str, str], ...] = ()
+"""Patterns of differences that are meant, each with its reason."""
+
+
+def expected(difference: str) -> str:
+    """The reason of a difference that is meant; empty for one that is not."""
+    return next((why for what, why in EXPECTED if re.search(what, difference)), "")
+
+
+def of_pages(go: Page, ours: Page, changing: re.Pattern[str]) -> Iterator[str]:
+    """How two pages differ. ``changing``: series whose values are not compared."""
+    for what, one, other in (
+        ("type", go.types, ours.types),
+        ("help", go.helps, ours.helps),
+        ("unit", go.units, ours.units),
+    ):
+        for name in sorted(one.keys() | other.keys()):
+            if one.get(name) != other.get(name):
+                yield f"{what} of {name}: Go {one.get(name)!r}, ours {other.get(name)!r}"
+    for key in sorted(go.samples.keys() - ours.samples.keys()):
+        yield f"series only in Go: {key} {go.samples[key].value!r}"
+    for key in sorted(ours.samples.keys() - go.samples.keys()):
+        yield f"series only in ours: {key} {ours.samples[key].value!r}"
+    for key in sorted(go.samples.keys() & ours.samples.keys()):
+        yield from _of_samples(key, go.samples[key], ours.samples[key], changing)
+    for who, page in (("Go", go), ("ours", ours)):
+        for line in page.odd:
+            yield f"{who}: {line}"
+
+
+def _of_samples(key: str, go: Sample, ours: Sample, changing: re.Pattern[str]) -> Iterator[str]:
+    same = go.value == ours.value or (math.isnan(go.value) and math.isnan(ours.value))
+    if not same and not changing.search(key):
+        yield f"value of {key}: Go {go.value!r}, ours {ours.value!r}"
+    if bool(go.timestamp) != bool(ours.timestamp):
+        yield f"timestamp of {key}: Go {go.timestamp!r}, ours {ours.timestamp!r}"
+    if _untimed(go.exemplar) != _untimed(ours.exemplar):
+        yield f"exemplar of {key}: Go {go.exemplar!r}, ours {ours.exemplar!r}"
+
+
+def _untimed(exemplar: str) -> str:
+    """An exemplar without its time, and its labels in order."""
+    labels, _, rest = exemplar.partition("} ")
+    return ",".join(sorted(labels.strip("{").split(","))) + " " + rest.partition(" ")[0]
+
+
+def of_otlp(go: list[Any], ours: list[Any], changing: re.Pattern[str]) -> Iterator[str]:
+    """How the data points of requests differ, times apart, wherever they were batched."""
+    left, right = _points(go, changing), _points(ours, changing)
+    for who, one, other in (("Go", left, right), ("ours", right, left)):
+        for item in sorted((one - other).elements()):
+            yield f"OTLP only in {who}: {item}"
+
+
+def _points(requests: list[Any], changing: re.Pattern[str]) -> Counter[str]:
+    found: set[str] = set()
+    for request in requests:
+        for item in items(Signal.METRICS, request):
+            single = REQUESTS[Signal.METRICS].FromString(item)
+            scope = single.resource_metrics[0].scope_metrics[0]
+            metric = scope.metrics[0]
+            point = getattr(metric, metric.WhichOneof("data")).data_points[0]
+            point.ClearField("time_unix_nano")
+            for one in getattr(point, "exemplars", ()):
+                one.ClearField("time_unix_nano")
+            if changing.search(metric.name):
+                point.ClearField("value")
+            _sort(single.resource_metrics[0].resource.attributes)
+            _sort(point.attributes)
+            _sort(metric.metadata)
+            # Who scraped is named in the scope.
+            if scope.scope.name.endswith("prometheusreceiver"):
+                scope.scope.ClearField("version")
+            found.add(text_format.MessageToString(single, as_one_line=True))
+    return Counter(found)
+
+
+def _sort(attributes: Any) -> None:
+    ordered = sorted(attributes, key=lambda one: one.key)
+    copies = [type(one).FromString(one.SerializeToString()) for one in ordered]
+    del attributes[:]
+    attributes.extend(copies)
