@@ -13,6 +13,7 @@ __all__ = ["FEED_BYTES", "Report", "ScrapeError", "ScrapeOptions", "Scraped", "T
 FEED_BYTES: Final = 16 << 10
 """How much of a page to feed at a time: of new series this takes about 5 ms, of known ones 0.1."""
 _SAMPLES_MAX: Final = 200_000
+_PAGE_BYTES_MAX: Final = 64 << 20
 _LINE_BYTES_MAX: Final = 64 << 10
 _AHEAD_MS: Final = 10 * 60 * 1000
 
@@ -40,7 +41,7 @@ class ScrapeOptions:
     ``relabel``: metric_relabel_configs; asked once for each new series with labels that include
     ``__name__``, its answer is remembered. ``None`` as answer drops the series. May change and
     return its argument. ``samples_max``: lines with samples that a page may have even without
-    ``sample_limit``, so that memory is bounded; more is an error.
+    ``sample_limit``, so that memory is bounded; more is an error. So with ``page_bytes_max`` and ``line_bytes_max``.
     """
 
     honor_labels: bool = False
@@ -56,6 +57,7 @@ class ScrapeOptions:
     scope_version: str = ""
     trim_metric_suffixes: bool = False
     samples_max: int = _SAMPLES_MAX
+    page_bytes_max: int = _PAGE_BYTES_MAX
     line_bytes_max: int = _LINE_BYTES_MAX
     ahead_ms_max: int = _AHEAD_MS
     """How far in the future an explicit timestamp may be; those beyond are dropped, counted."""
@@ -83,7 +85,8 @@ class Scraped:
     ``samples_scraped``: lines with samples. ``samples_post_relabel``: those that relabelling kept.
     ``series_added``: series that the scrape before did not have. The rest counts samples that were
     left out, though relabelling kept them: second ones of a series in a page, those older than the
-    one before, those too far in the future, and those that OTLP has no place for.
+    one before, those too far in the future, those that OTLP has no place for (parts of histograms
+    without a count, gauge histograms), and those in which a label occurs twice.
     """
 
     wire: bytes
@@ -94,3 +97,4 @@ class Scraped:
     out_of_order: int = 0
     out_of_bounds: int = 0
     unmapped: int = 0
+    rejected: int = 0

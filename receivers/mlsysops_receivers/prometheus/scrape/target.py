@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
-from mlsysops_receivers.prometheus.scrape.options import ScrapeError, Scraped
+from mlsysops_receivers.prometheus.scrape.labels import SeriesMaker
+from mlsysops_receivers.prometheus.scrape.layout import Layout
+from mlsysops_receivers.prometheus.scrape.moments import Moments
+from mlsysops_receivers.prometheus.scrape.options import Scraped
+from mlsysops_receivers.prometheus.scrape.page import Page
+from mlsysops_receivers.prometheus.scrape.reports import Reports
+from mlsysops_receivers.prometheus.scrape.request import Request
+from mlsysops_receivers.prometheus.scrape.staleness import stale_points
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlsysops_pipeline.prometheus.exposition import Grammar
+    from mlsysops_receivers.prometheus.scrape.metrics import Metric, MetricKey
     from mlsysops_receivers.prometheus.scrape.options import Report, ScrapeOptions, Target
+    from mlsysops_receivers.prometheus.scrape.page import Read
+    from mlsysops_receivers.prometheus.scrape.series import Series
 
 __all__ = ["Scrape", "TargetSeries"]
+
+_pack_time = struct.Struct("<Q").pack
 
 
 class TargetSeries:
@@ -18,38 +34,156 @@ class TargetSeries:
     def __init__(self, target: Target, options: ScrapeOptions) -> None:
         self._target = target
         self._options = options
+        self._maker = SeriesMaker(target, options)
+        self._reports = Reports(self._maker.report_attributes())
+        self._layout = Layout()
+        self._grammar: Grammar | None = None
+        self._is_present = False
+        """Whether the series of the layout were there in the last scrape."""
+        self._page: Page | None = None
+        self._serial = 0
 
     def begin(self, content_type: str, at_ns: int) -> Scrape:
         """Begin to read a page. ``at_ns``: the time of samples that carry none.
 
         ``content_type``: as the target says; everything but OpenMetrics is read as text 0.0.4.
         """
-        return Scrape(self, content_type, at_ns)
+        self._serial += 1
+        self._page = Page(
+            self._layout, self._maker, self._options, content_type, self._grammar, self._serial
+        )
+        return Scrape(self, self._page, at_ns)
 
     def fail(self, at_ns: int, report: Report) -> bytes:
         """A scrape failed: stale markers for all that was there, ``up`` 0 and the report series."""
-        raise NotImplementedError
+        page, self._page = self._page, None
+        request = Request()
+        pieces = request.pieces(self._maker.place)
+        time = _pack_time(at_ns)
+        counts = (0, 0) if page is None else (page.samples, page.kept)
+        self._mark_all(request, time)
+        self._reports.write(pieces, time, report, (0, *counts, 0))
+        return request.wire(self._target, self._layout.infos)
 
     def end(self, at_ns: int) -> bytes:
-        """The target is gone: stale markers for all, the report series too. Empty: nothing was."""
-        raise NotImplementedError
+        """The target is gone: stale markers for all, the report series too. Empty: nothing was.
+
+        Then everything is forgotten.
+        """
+        request = Request()
+        pieces = request.pieces(self._maker.place)
+        time = _pack_time(at_ns)
+        self._mark_all(request, time)
+        self._reports.write_stale(pieces, time)
+        wire = request.wire(self._target, self._layout.infos)
+        self._layout = Layout()
+        self._page = None
+        return wire
+
+    def commit(self, page: Page, at_ns: int, report: Report) -> Scraped:
+        """Take over a page that was read to its end. Raises `ScrapeError`: see `Scrape.finish`."""
+        read = page.finish()
+        self._page = None
+        former, self._layout = self._layout, read.layout
+        self._grammar = page.grammar
+        markers = self._markers(former, read, _pack_time(at_ns)) if self._is_present else {}
+        self._is_present = True
+        return self._written(read, markers, at_ns, report)
+
+    def _markers(
+        self, former: Layout, read: Read, time: bytes
+    ) -> dict[MetricKey, tuple[Metric, bytes]]:
+        """Stale markers for what the page does not have any more (SC-3), by metric."""
+        is_gone = read.is_gone
+        if is_gone is None:
+            return {}
+        return {
+            key: (metric, points)
+            for key, metric in former.by_key.items()
+            if (points := self._stale(metric, former, is_gone, time))
+        }
+
+    def _stale(
+        self, metric: Metric, layout: Layout, is_gone: Callable[[Series], bool], time: bytes
+    ) -> bytes:
+        tracks = self._options.track_timestamps_staleness
+        return stale_points(metric, layout.families, is_gone, time, marks_timed=tracks)
+
+    def _mark_all(self, request: Request, time: bytes) -> None:
+        """Add stale markers for all that was there."""
+        if self._is_present:
+            for metric in self._layout.metrics:
+                points = self._stale(metric, self._layout, lambda _: True, time)
+                if points:
+                    before, after = metric.frame.around(len(points))
+                    request.pieces(metric.place).extend((before, points, after))
+        self._is_present = False
+
+    def _written(
+        self,
+        read: Read,
+        markers: dict[MetricKey, tuple[Metric, bytes]],
+        at_ns: int,
+        report: Report,
+    ) -> Scraped:
+        layout = read.layout
+        time = _pack_time(at_ns)
+        moments = Moments(at_ns, self._options.ahead_ms_max)
+        request = Request()
+        place, pieces = None, []
+        for key, metric in layout.by_key.items():
+            if metric.place is not place:
+                place = metric.place
+                pieces = request.pieces(place)
+            if metric.is_dynamic or (markers and key in markers):
+                points = (
+                    moments.points(metric, layout.tails)
+                    if metric.is_dynamic
+                    else time.join(metric.chunks)
+                )
+                if key in markers:
+                    points += markers.pop(key)[1]
+                before, after = metric.frame.around(len(points))
+                if points:
+                    pieces += (before, points, after)
+            else:
+                pieces += (metric.before, time.join(metric.chunks), metric.after)
+        for metric, points in markers.values():
+            before, after = metric.frame.around(len(points))
+            request.pieces(metric.place).extend((before, points, after))
+        numbers = (1, layout.samples, layout.kept, read.added)
+        self._reports.write(request.pieces(self._maker.place), time, report, numbers)
+        return Scraped(
+            request.wire(self._target, layout.infos),
+            layout.samples,
+            layout.kept,
+            read.added,
+            duplicates=layout.duplicates + moments.duplicates,
+            out_of_order=moments.out_of_order,
+            out_of_bounds=moments.out_of_bounds,
+            unmapped=layout.unmapped,
+            rejected=layout.rejected,
+        )
 
     def __len__(self) -> int:
-        return 0
+        return len(self._layout.by_head)
+
+    def __repr__(self) -> str:
+        return f"<TargetSeries {self._maker.place.instance} [{len(self)} series]>"
 
 
 class Scrape:
     """One page being read."""
 
-    def __init__(self, series: TargetSeries, content_type: str, at_ns: int) -> None:
+    def __init__(self, series: TargetSeries, page: Page, at_ns: int) -> None:
         self._series = series
-        self._content_type = content_type
+        self._page = page
         self._at_ns = at_ns
 
     def feed(self, chunk: bytes) -> None:
         """Read a piece of the decompressed body, about `FEED_BYTES`. Raises `ScrapeError`."""
-        raise ScrapeError("line 1: not yet")
+        self._page.feed(chunk)
 
     def finish(self, report: Report) -> Scraped:
         """The page is complete. Raises `ScrapeError`, after which nothing of it is kept."""
-        return Scraped(b"", 0, 0, 0)
+        return self._series.commit(self._page, self._at_ns, report)

@@ -1,0 +1,162 @@
+"""One metric of a request: its frame, and its points as a template or written anew.
+
+A template is the bytes of all points, cut where the time stands: joining the pieces with the time
+of a scrape writes it into every point at once, and a value that did not change costs nothing. A
+metric whose points can have times of their own, or exemplars, has no template (it is dynamic).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mlsysops_pipeline.pdata.wire import length_prefix, varint
+from mlsysops_receivers.prometheus.scrape.encoding import (
+    STALE_FLAG,
+    attribute,
+    attributes,
+    bytes_field,
+    text_field,
+)
+
+if TYPE_CHECKING:
+    from mlsysops_receivers.prometheus.scrape.families import Family, Part
+    from mlsysops_receivers.prometheus.scrape.groups import Group
+    from mlsysops_receivers.prometheus.scrape.series import Place, Series
+
+__all__ = [
+    "VALUE_TAG",
+    "Frame",
+    "Metric",
+    "MetricKey",
+    "Point",
+    "number_end",
+    "stale_number",
+    "whole_point",
+]
+
+VALUE_TAG: Final = 0x21
+"""The tag of a number point's double."""
+
+_GAUGE, _SUM, _HISTOGRAM, _SUMMARY = 5, 7, 9, 11
+_CUMULATIVE: Final = b"\x10\x02"
+_MONOTONIC: Final = b"\x18\x01"
+_METRICS, _METADATA = 2, 12
+_POINT: Final = b"\x0a"
+_TIME: Final = b"\x19"
+_TIME_BYTES: Final = 8
+
+MetricKey = tuple["Place", str, str, str]
+"""The place of a metric, the name of its family, its own, and the type."""
+Point = tuple[bytes, bytes]
+"""The field of the start time, which may be empty, and what follows the time."""
+
+
+class Frame:
+    """What stands around the points of a metric.
+
+    ``is_group``: whether its points have several lines. ``is_histogram``: which of the two kinds.
+    """
+
+    __slots__ = ("_data", "_end", "_header", "_metadata", "is_group", "is_histogram")
+
+    def __init__(self, family: Family) -> None:
+        data, end = _DATA.get(family.type, (_GAUGE, b""))
+        self._header = b"".join(
+            (text_field(1, family.name), text_field(2, family.help), text_field(3, family.unit))
+        )
+        self._data = data
+        self._end = end
+        type_ = attribute("prometheus.type", family.type)
+        self._metadata = varint(_METADATA << 3 | 2) + type_
+        self.is_histogram = data == _HISTOGRAM
+        self.is_group = data in {_HISTOGRAM, _SUMMARY}
+
+    def around(self, points_bytes: int) -> tuple[bytes, bytes]:
+        """What stands before and after so many bytes of points, as a field of a scope."""
+        data = length_prefix(self._data, points_bytes + len(self._end))
+        before = self._header + data
+        after = self._end + self._metadata
+        return length_prefix(_METRICS, len(before) + points_bytes + len(after)) + before, after
+
+
+_DATA: Final[dict[str, tuple[int, bytes]]] = {
+    "counter": (_SUM, _CUMULATIVE + _MONOTONIC),
+    "info": (_SUM, _CUMULATIVE),
+    "stateset": (_SUM, _CUMULATIVE),
+    "histogram": (_HISTOGRAM, _CUMULATIVE),
+    "summary": (_SUMMARY, b""),
+}
+"""The field for the points of a type, and what follows them in it (PI-3)."""
+
+
+class Metric:
+    """A metric as it was assembled. ``members``: the series of its lines, in their order.
+
+    ``parts`` and ``indices``: what each of them is and where its line is, of a dynamic one.
+    ``starts``: the start fields of some members. ``unmapped``: lines that are in no point.
+    """
+
+    __slots__ = (
+        "after",
+        "before",
+        "chunks",
+        "family",
+        "frame",
+        "groups",
+        "indices",
+        "is_dynamic",
+        "members",
+        "parts",
+        "place",
+        "points_bytes",
+        "starts",
+        "unmapped",
+    )
+
+    def __init__(self, place: Place, family: Family) -> None:
+        self.place = place
+        self.family = family
+        self.frame = Frame(family)
+        self.members: list[Series] = []
+        self.parts: list[Part] = []
+        self.indices: list[int] = []
+        self.starts: dict[Series, bytes] = {}
+        self.chunks: list[bytes] = []
+        self.groups: list[Group] = []
+        self.is_dynamic = False
+        self.points_bytes = 0
+        self.unmapped = 0
+        self.before = self.after = b""
+
+    def set_points(self, points: list[Point]) -> None:
+        """Make the template. The rest of a point is at its number, plus one, in ``chunks``."""
+        chunks = []
+        rest = b""
+        for start, following in points:
+            size = len(start) + len(_TIME) + _TIME_BYTES + len(following)
+            chunks.append(rest + _POINT + varint(size) + start + _TIME)
+            rest = following
+        chunks.append(rest)
+        self.chunks = chunks
+        self.points_bytes = sum(map(len, chunks)) + _TIME_BYTES * len(points)
+        self.before, self.after = self.frame.around(self.points_bytes)
+
+
+def whole_point(start: bytes, time: bytes, rest: bytes) -> bytes:
+    """A point, as a field of a metric's data. ``time``: eight bytes."""
+    return bytes_field(1, start + _TIME + time + rest)
+
+
+def number_end(series: Series) -> bytes:
+    """The attributes of a number point; bounds and quantiles are some where there is no group."""
+    found = attributes(0x3A, series.attributes)
+    if series.le is not None:
+        found += attributes(0x3A, (attribute("le", series.le),))
+    if series.quantile is not None:
+        found += attributes(0x3A, (attribute("quantile", series.quantile),))
+    return found
+
+
+def stale_number(series: Series) -> bytes:
+    """The rest of a number point that says that there is none (PI-8)."""
+    return number_end(series) + b"\x40" + STALE_FLAG

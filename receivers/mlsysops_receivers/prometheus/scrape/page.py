@@ -1,0 +1,315 @@
+"""A page that comes in pieces, compared with the one before.
+
+Most pages say what the page before said, with other numbers: then each line that changed is cut at
+its value, which is written where it belongs. From the first line on that is not where it was, all
+lines are looked up, and at the end the layout is made anew.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import compress, count
+from operator import ne
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from mlsysops_pipeline.prometheus.exposition import (
+    Comment,
+    ExpositionError,
+    LineReader,
+    Tail,
+    Topic,
+    grammar_of,
+    read_number,
+)
+from mlsysops_receivers.prometheus.scrape.encoding import pack_value
+from mlsysops_receivers.prometheus.scrape.groups import Unsound
+from mlsysops_receivers.prometheus.scrape.layout import REPEATED, Layout, assemble
+from mlsysops_receivers.prometheus.scrape.making import VALUE_BYTES
+from mlsysops_receivers.prometheus.scrape.metrics import VALUE_TAG
+from mlsysops_receivers.prometheus.scrape.options import ScrapeError
+from mlsysops_receivers.prometheus.scrape.series import Kind, Series, ident_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlsysops_pipeline.prometheus.exposition import Grammar
+    from mlsysops_receivers.prometheus.scrape.labels import SeriesMaker
+    from mlsysops_receivers.prometheus.scrape.layout import Cell
+    from mlsysops_receivers.prometheus.scrape.making import Value
+    from mlsysops_receivers.prometheus.scrape.options import ScrapeOptions
+
+__all__ = ["Page", "Read"]
+
+_PLAIN: Final = b"0123456789.eE+-"
+"""What numbers are made of, if `float` reads them as Prometheus does."""
+_LINES_PER_SAMPLE: Final = 4
+_NO_SAMPLE: Final = frozenset({b"", b"#", b" ", b"\t"})
+"""What lines may begin with that have no sample."""
+_NUMBER, _MEMBER, _DYNAMIC = int(Kind.NUMBER), int(Kind.MEMBER), int(Kind.DYNAMIC)
+
+
+class Read(NamedTuple):
+    """What a page said. ``added``: series that are new in it.
+
+    ``is_gone``: of a series of the former layout; ``None`` if none can be.
+    """
+
+    layout: Layout
+    added: int
+    is_gone: Callable[[Series], bool] | None
+
+
+class Page:
+    """Reads one page. ``layout``: of the page before, which had the grammar ``former``.
+
+    ``serial``: a number that no page of the target had. Raises `ScrapeError`.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        maker: SeriesMaker,
+        options: ScrapeOptions,
+        content_type: str,
+        former: Grammar | None,
+        serial: int,
+    ) -> None:
+        self.grammar = grammar_of(content_type)
+        self._layout = layout
+        self._maker = maker
+        self._options = options
+        self._serial = serial
+        self._reader = LineReader(self.grammar, options.line_bytes_max)
+        self._at = 0
+        """How many lines of the layout were met."""
+        self._is_same = True
+        """Whether all lines so far were where they had been."""
+        self._has_end = False
+        self._is_over = False
+        """Whether the limit of samples is passed: the rest is counted, not kept."""
+        self._lines: list[bytes] = []
+        self._cells: list[Cell] = []
+        self._values: list[Value] = []
+        self._made: dict[bytes, Series] = {}
+        self._known: dict[bytes, Series] = layout.by_head
+        self._bytes = 0
+        self._samples = self._kept = self._taken = 0
+        if former is not self.grammar:
+            self._is_same = False
+            self._known = {}
+
+    @property
+    def samples(self) -> int:
+        """Lines with samples so far."""
+        return self._samples
+
+    @property
+    def kept(self) -> int:
+        """Those that relabelling kept."""
+        return self._kept
+
+    def feed(self, piece: bytes) -> None:
+        """Read a piece."""
+        try:
+            self._take(self._reader.feed(piece))
+        except ExpositionError as error:
+            raise ScrapeError(f"line {self._number}: {error}") from error
+
+    def finish(self) -> Read:
+        """The page is complete."""
+        try:
+            self._take(self._reader.finish())
+        except ExpositionError as error:
+            raise ScrapeError(f"line {self._number}: {error}") from error
+        layout = self._layout
+        if self._is_same and self._at < len(layout.lines):
+            self._depart()
+        if self._is_same:
+            try:
+                for group in layout.dirty:
+                    group.update()
+                layout.dirty.clear()
+            except Unsound:
+                self._depart()
+        if self.grammar.needs_end and not self._is_ended():
+            raise ScrapeError(f"line {self._number}: the page does not end with # EOF")
+        if self._is_same:
+            return Read(layout, 0, None)
+        return self._assembled()
+
+    @property
+    def _number(self) -> int:
+        """The number of the line that is read."""
+        return (self._at if self._is_same else len(self._cells)) + 1
+
+    def _is_ended(self) -> bool:
+        cells = self._layout.cells if self._is_same else self._cells
+        last = cells[-1] if cells else None
+        return isinstance(last, Comment) and last.topic is Topic.EOF
+
+    def _take(self, lines: list[bytes]) -> None:
+        if not lines:
+            return
+        if self._is_same:
+            met = self._meet(lines)
+            if met == len(lines):
+                return
+            self._depart()
+            lines = lines[met:]
+        self._look_up(lines)
+
+    def _meet(self, lines: list[bytes]) -> int:
+        """Read lines as long as they are what they were; how many of them were."""
+        layout, at = self._layout, self._at
+        known = layout.lines
+        expected = known[at : at + len(lines)]
+        if lines == expected:
+            self._at = at + len(lines)
+            return len(lines)
+        heads, cells, tails = layout.heads, layout.cells, layout.tails
+        met = len(expected)
+        for offset in compress(count(), map(ne, lines, expected)):
+            index = at + offset
+            line, head = lines[offset], heads[index]
+            if not line.startswith(head):
+                met = offset
+                break
+            series: Any = cells[index]
+            kind = series.kind
+            try:
+                if kind == _DYNAMIC:
+                    tails[index] = self._value(self.grammar.tail(line, len(head)))
+                else:
+                    text = line[len(head) :]
+                    value = read_number(text) if text.translate(None, _PLAIN) else float(text)
+                    target, place = series.target, series.at
+                    if kind == _NUMBER:
+                        target[place] = pack_value(VALUE_TAG, value) + target[place][VALUE_BYTES:]
+                    elif kind == _MEMBER:
+                        target.values[place] = value
+                        if not target.is_dirty:
+                            target.is_dirty = True
+                            layout.dirty.append(target)
+            except ValueError:  # that a line is not plain any more is no error
+                met = offset
+                break
+            known[index] = line
+        self._at = at + met
+        return met
+
+    def _value(self, tail: Tail) -> Value:
+        """What a line says, as far as it is wanted."""
+        value, at_ms, exemplar = tail
+        if not self._options.honor_timestamps:
+            at_ms = None
+        if at_ms is None and exemplar is None:
+            return value
+        return Tail(value, at_ms, exemplar)
+
+    def _depart(self) -> None:
+        """The page is not what it was: look up all lines, those that were met first."""
+        met = self._at
+        self._is_same = False
+        self._at = 0
+        self._look_up(self._layout.lines[:met])
+
+    def _look_up(self, lines: list[bytes]) -> None:
+        """Read any lines."""
+        options = self._options
+        layout = self._layout
+        heads, cells, expected = layout.heads, layout.cells, layout.lines
+        known = self._known
+        end = len(heads) if known else 0
+        self._bytes += sum(map(len, lines))
+        if self._bytes > options.page_bytes_max:
+            raise ScrapeError(f"the page has more than {options.page_bytes_max} bytes")
+        for line in lines:
+            at = self._at
+            if self._has_end:
+                raise ExpositionError("something after # EOF")
+            cell: Cell = cells[at] if at < end and line.startswith(heads[at]) else None
+            if cell is REPEATED or cell is None:
+                if line[:1] in _NO_SAMPLE and not self.grammar.is_sample(line):
+                    self._remark(line, cells[at] if at < end and line == expected[at] else None)
+                    continue
+                cell = known.get(line[: line.rfind(b" ") + 1])
+            series, value = self._sample(line, cell)
+            if series.head in known and known[series.head] is series:
+                self._at = series.index + 1
+            self._count(series, value)
+            if not self._is_over:
+                self._lines.append(line)
+                self._cells.append(series)
+                self._values.append(value)
+
+    def _remark(self, line: bytes, known: Cell) -> None:
+        """Read a line that is no sample. ``known``: what it is, if it is where it was."""
+        if isinstance(known, Comment):
+            comment: Comment | None = known
+        else:
+            comment = self.grammar.comment(line)
+        if known is not None or (self._at < len(self._layout.lines) and not line):
+            self._at += 1
+        self._has_end = comment is not None and comment.topic is Topic.EOF
+        self._lines.append(line)
+        self._cells.append(comment)
+        self._values.append(0.0)
+        if len(self._cells) > self._options.samples_max * _LINES_PER_SAMPLE:
+            raise ScrapeError(f"the page has more than {len(self._cells) - 1} lines")
+
+    def _sample(self, line: bytes, cell: Cell) -> tuple[Series, Value]:
+        """The series of a line, which may be that of ``cell``, and what it says."""
+        if isinstance(cell, Series):
+            text = line[len(cell.head) :]
+            if not text.translate(None, _PLAIN):
+                try:
+                    value = float(text)
+                except ValueError:
+                    value = math.inf
+                if math.isfinite(value):
+                    return cell, value
+        head = self.grammar.head(line)
+        tail = self.grammar.tail(line, head.end)
+        raw = line[: head.end]
+        series = self._known.get(raw) or self._made.get(raw)
+        if series is None:
+            series = self._maker.make(raw, head)
+            if not self._is_over:
+                self._made[raw] = series
+        is_plain = tail.timestamp_ms is None and tail.exemplar is None
+        if is_plain:
+            return series, tail.value
+        if self._options.honor_timestamps:
+            return series, tail
+        return series, Tail(tail.value, None, tail.exemplar)
+
+    def _count(self, series: Series, value: Value) -> None:
+        options = self._options
+        self._samples += 1
+        if series.place is not None:
+            self._kept += 1
+            if series.seen != self._serial or isinstance(value, Tail):
+                self._taken += 1
+        series.seen = self._serial
+        if self._samples > options.samples_max:
+            raise ScrapeError(f"the page has more than {options.samples_max} samples")
+        if 0 < options.sample_limit < self._taken:
+            self._is_over = True
+
+    def _assembled(self) -> Read:
+        options, serial = self._options, self._serial
+        if self._is_over:
+            raise ScrapeError(
+                f"sample_limit exceeded: {self._taken} samples, {options.sample_limit} allowed"
+            )
+        layout, idents = assemble(self._lines, self._cells, self._values, self._layout, options)
+        added = sum(
+            1
+            for series in self._made.values()
+            if series.place is not None and idents.get(ident_of(series)) is series
+        )
+
+        def is_gone(series: Series) -> bool:
+            return series.seen != serial and ident_of(series) not in idents
+
+        return Read(layout, added, is_gone)
