@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.config.nodes import NotConfigurationError, from_plain
 from mlsysops_pipeline.config.reading import Reader
@@ -67,7 +67,8 @@ def _group(
         raise _wrong(entry, place, f"expected a map of targets and labels, got {shown(entry)}")
     for key, child in entry.value.items():
         if key not in {"targets", "labels"}:
-            raise _wrong(child, f"{place}.{key}", "unknown key (allowed: targets, labels)")
+            message = "unknown key (allowed: targets, labels)"
+            raise ListError(f"{child.at}: {place}.{key}: {message}")
     targets, labels = entry.child("targets"), entry.child("labels")
     addresses: list[str] = []
     if targets is not None and targets.value is not None:
@@ -95,5 +96,4 @@ def _text(node: Node, place: str, *, is_json: bool) -> str:
 
 
 def _wrong(node: Node, place: str, message: str) -> ListError:
-    where: Any = node.position
-    return ListError(f"{where}: {place.lstrip('.') or 'the list'}: {message}")
+    return ListError(f"{node.position}: {place or 'the list'}: {message}")
