@@ -2,7 +2,8 @@
 
 A payload above the limit of a request is split first (OC-10). A retryable failure is tried again
 after a wait that grows (OC-12); a partial success never is (OC-7). A destination that asks for time
-gets it from every worker: nothing new is sent until then, or for `max_interval` (OG-7). When the
+gets it from every worker: nothing new is sent until then, or for `max_interval` (OG-7). Waits end
+early when it turns out that the destination works again, the oldest payload going first. When the
 destination calls a merged request bad data, every member is validated to full depth, malformed
 ones are dropped, and the rest is sent once more (design, "Validation").
 """
@@ -12,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mlsysops_pipeline.delivery.attempts import Attempts
 from mlsysops_pipeline.delivery.batching import split_or_keep
-from mlsysops_pipeline.delivery.receipts import interrupted, resolve
+from mlsysops_pipeline.delivery.receipts import interrupted
 from mlsysops_pipeline.delivery.retry import RetrySchedule
 from mlsysops_pipeline.errors import (
     Code,
@@ -99,6 +100,17 @@ class Shipment:
         return f"<Shipment {self.payload!r} items_left={self.items_left}>"
 
 
+class _Pause(NamedTuple):
+    """A wait between two attempts. ``result``: whether it was ended early.
+
+    ``since``: when the payload was tried first. ``may_end``: `Courier.hasten` may end it.
+    """
+
+    result: asyncio.Future[bool]
+    since: float
+    may_end: bool
+
+
 class Courier:
     """Delivers the shipments of one exporter and signal.
 
@@ -128,7 +140,7 @@ class Courier:
         self._health = health
         self._retry = retry
         self._has_queue = has_queue
-        self._pauses: set[asyncio.Future[None]] = set()
+        self._pauses: dict[_Pause, None] = {}
         self._is_hurried = False
         self._is_aborted = False
         self._not_before = 0.0
@@ -199,9 +211,24 @@ class Courier:
         self._end_pauses()
         self._attempts.abort(interrupted())
 
+    def hasten(self) -> bool:
+        """The destination works again: who waits only because it did not tries now.
+
+        Not who was asked to wait, and each payload once between two whole waits: it may be the
+        payload that fails, not the destination. Whether there was any.
+        """
+        if self._clock.monotonic() < self._not_before:
+            return False
+        waiting = sorted((pause for pause in self._pauses if pause.may_end), key=_first_tried)
+        for pause in waiting:
+            if not pause.result.done():
+                pause.result.set_result(True)
+        return bool(waiting)
+
     def _end_pauses(self) -> None:
         for pause in self._pauses:
-            resolve(pause)
+            if not pause.result.done():
+                pause.result.set_result(True)
 
     async def _send(self, payload: Payload, shipment: Shipment) -> None:
         """Send one request until it is accounted for, or raise why it cannot be."""
@@ -214,11 +241,11 @@ class Courier:
             )
         now = self._clock.monotonic()
         if now < self._not_before and self._retry is not None:
-            await self._pause(self._not_before - now)
+            await self._pause(self._not_before - now, now, may_end=False)
             now = self._clock.monotonic()
         started = now
         schedule: RetrySchedule | None = None
-        was_examined = False
+        was_examined = was_hastened = False
         while not shipment.is_closed:
             if self._is_aborted:
                 raise interrupted()
@@ -229,7 +256,9 @@ class Courier:
                 if isinstance(error, RetryableError):
                     if schedule is None and self._retry is not None:
                         schedule = RetrySchedule(self._retry, started, random.random)
-                    await self._wait_to_retry(error, schedule, shipment)
+                    was_hastened = await self._wait_to_retry(
+                        error, schedule, shipment, started, may_end=not was_hastened
+                    )
                 elif was_examined or not self._is_bad_data(error):
                     raise error  # noqa: B904  it carries its cause
                 else:
@@ -242,6 +271,8 @@ class Courier:
             else:
                 self._health.succeeded(self._settings.host, self._signal)
                 self._delivered(payload, result, shipment)
+                if self._pauses and self.hasten():
+                    await asyncio.sleep(0)  # what has waited goes before what comes next
                 return
 
     def _translated(self, failure: Exception) -> ConsumeError:
@@ -275,9 +306,18 @@ class Courier:
         return False
 
     async def _wait_to_retry(
-        self, error: RetryableError, schedule: RetrySchedule | None, shipment: Shipment
-    ) -> None:
-        """Return when it is time for the next attempt; raise ``error`` if there is none."""
+        self,
+        error: RetryableError,
+        schedule: RetrySchedule | None,
+        shipment: Shipment,
+        since: float,
+        *,
+        may_end: bool,
+    ) -> bool:
+        """Return when it is time for the next attempt; raise ``error`` if there is none.
+
+        Whether it is earlier than it was planned: see `_Pause`.
+        """
         self._health.failed(self._settings.host, self._signal, error.message)
         self.last_error = error.message
         if schedule is None or self._is_aborted or (self._is_hurried and shipment.has_sender):
@@ -297,7 +337,7 @@ class Courier:
             "Exporting failed. Will retry the request after interval. "
             f"error={error.message!r} interval={wait_s:.1f}s",
         )
-        await self._pause(wait_s)
+        return await self._pause(wait_s, since, may_end=may_end and not error.retry_after_s)
 
     def _delivered(self, payload: Payload, result: ExportResult | None, shipment: Shipment) -> None:
         items = payload.items
@@ -357,18 +397,31 @@ class Courier:
         self._books.failed(lost, error)
         return payload.with_wires(good, items=payload.items - lost) if good else None
 
-    async def _pause(self, wait_s: float) -> None:
-        """Wait, but not longer than until the collector stops, or gives up stopping."""
+    async def _pause(self, wait_s: float, since: float, *, may_end: bool) -> bool:
+        """Wait, but not longer than until the collector stops, or gives up stopping.
+
+        Whether it was ended early: see `_Pause`.
+        """
         if self._is_aborted:
-            return
-        pause = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_later(wait_s, lambda: resolve(pause))
-        self._pauses.add(pause)
+            return False
+        pause = _Pause(asyncio.get_running_loop().create_future(), since, may_end)
+        timer = self._clock.call_later(wait_s, lambda: _let_go(pause))
+        self._pauses[pause] = None
         try:
-            await pause
+            return await pause.result
         finally:
-            self._pauses.discard(pause)
+            del self._pauses[pause]
             timer.cancel()
 
     def __repr__(self) -> str:
         return f"<Courier attempts={len(self._attempts)} waiting={len(self._pauses)}>"
+
+
+def _let_go(pause: _Pause) -> None:
+    """Its time has come."""
+    if not pause.result.done():
+        pause.result.set_result(False)
+
+
+def _first_tried(pause: _Pause) -> float:
+    return pause.since

@@ -32,6 +32,8 @@ from mlsysops_pipeline.transport.tls import client_context_source
 from mlsysops_pipeline.version import user_agent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlsysops_pipeline.component import ExportResult, Settings
     from mlsysops_pipeline.pdata.payload import Payload
     from mlsysops_pipeline.transport.http2.answers import Outcome
@@ -62,7 +64,10 @@ class OtlpGrpcConfig(GrpcClientConfig, DeliveryConfig):
 
 
 class OtlpGrpcExporter:
-    """Implements `Exporter`, whichever type of exporter it is made for."""
+    """Implements `Exporter`, whichever type of exporter it is made for.
+
+    ``on_ready``: called when a connection to the peer was made (see `delivery.sender.Sender`).
+    """
 
     def __init__(self, config: OtlpGrpcConfig, settings: Settings) -> None:
         self._config = config
@@ -72,6 +77,7 @@ class OtlpGrpcExporter:
         self._headers = OutgoingHeaders(config.headers, None)
         self._heads: dict[tuple[object, ...], Fields] = {}
         self._channel: GrpcChannel | None = None
+        self.on_ready: list[Callable[[], object]] = []
 
     @property
     def telemetry_attributes(self) -> dict[str, str]:
@@ -104,6 +110,7 @@ class OtlpGrpcExporter:
             is_balanced=config.balancer_name == "round_robin",
             proxy=self._proxy(),
             on_state=self._log_state,
+            on_ready=self._tell_ready,
         )
 
     def _context(self) -> ContextSource | None:
@@ -184,6 +191,10 @@ class OtlpGrpcExporter:
                 self._heads.clear()
             self._heads[key] = fields
         return fields
+
+    def _tell_ready(self) -> None:
+        for call in self.on_ready:
+            call()
 
     def _log_state(self, is_up: bool, message: str) -> None:  # noqa: FBT001  a callback
         if is_up:

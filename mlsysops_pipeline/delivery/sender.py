@@ -50,7 +50,8 @@ class Sender:
     exporter would send to this process; everything is dropped. ``health``: shared by the senders
     of one exporter. An exporter may have ``telemetry_attributes``, a map of strings (for example
     ``server.address``) that is added to the labels of its sent and failed counters, or a function
-    that returns one for a signal.
+    that returns one for a signal. It may have ``on_ready``, a list of functions without arguments
+    that it calls when it has connected to its peer: what waits to be tried again is tried then.
     """
 
     def __init__(
@@ -86,6 +87,9 @@ class Sender:
             retry=retry,
             has_queue=queue is not None,
         )
+        on_ready = getattr(exporter, "on_ready", None)
+        if on_ready is not None:
+            on_ready.append(self._courier.hasten)
         self._intake: Intake | None = None
         if queue is not None:
             self._intake = Intake(

@@ -1,8 +1,9 @@
 """The native gRPC client: sockets, connecting and waiting around `ClientConnection`.
 
 Unary calls only, which is all that OTLP needs. A channel connects when the first call is made and
-again after a pause that grows (with jitter) while the peer cannot be reached; meanwhile calls fail
-at once, because whoever sends has a queue and a retry of his own. All calls share one connection,
+again after a pause that grows (with jitter) while the peer cannot be reached, until nobody has
+called for a while; meanwhile calls fail at once, because whoever sends has a queue and a retry of
+his own, and is told when the peer is there. All calls share one connection,
 or take turns over one for each address of the peer's name if they are balanced; others are opened
 only when the peer takes no more calls on those.
 
@@ -42,9 +43,15 @@ CONNECT_TIMEOUT_S: Final = 20.0
 
 BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_FACTOR: Final = 1.6
-BACKOFF_MAX_S: Final = 15.0
+BACKOFF_MAX_S: Final = 5.0
+BACKOFF_LEAST_S: Final = 0.5
 BACKOFF_JITTER: Final = 0.2
-"""Between attempts to connect: as gRPC's, but a peer that returns is found sooner."""
+"""From one attempt to connect to the next: as gRPC's, but a peer that returns is found sooner. An
+attempt that took long is followed by the next after the least pause."""
+
+SEARCH_S: Final = 60.0
+"""How long after a call the channel goes on looking for a peer by itself. Whoever tries again does
+so more often than that."""
 
 CONNECTIONS_MAX: Final = 4
 """Connections that are opened because others are full."""
@@ -80,7 +87,7 @@ class GrpcChannel:
     the peer, which is not balanced then.
 
     ``on_state(is_up, message)`` is called when the peer is reached, and when it is not: once for
-    each change. ``waiting``: calls for which there is no room yet.
+    each change. ``on_ready()`` is called when a connection was made and there was none. ``waiting``: calls for which there is no room yet.
     """
 
     def __init__(
@@ -97,6 +104,7 @@ class GrpcChannel:
         is_balanced: bool = True,
         proxy: Proxy | None = None,
         on_state: Callable[[bool, str], None] | None = None,
+        on_ready: Callable[[], None] | None = None,
     ) -> None:
         self.target = target
         self.clock = clock
@@ -109,6 +117,7 @@ class GrpcChannel:
         self._is_balanced = is_balanced and proxy is None
         self._proxy = proxy
         self._on_state = on_state
+        self._on_ready = on_ready
         self._is_up: bool | None = None
         self._links: list[GrpcLink] = []
         self._turn = 0
@@ -118,6 +127,7 @@ class GrpcChannel:
         self.waiting: deque[ClientCall] = deque()
         self._failures = 0
         self._retry_at_s = 0.0
+        self._called_s = -math.inf
         self._retry_timer: Timer | None = None
         self._last_error = ""
         self._is_closed = False
@@ -131,7 +141,7 @@ class GrpcChannel:
         cancelling the caller resets the call. ``timeout_s``: infinity is for ever.
         """
         loop = asyncio.get_running_loop()
-        now_s = self.clock.monotonic()
+        self._called_s = now_s = self.clock.monotonic()
         deadline_s = now_s + timeout_s
         for _ in range(_RESENDS_MAX):
             call = ClientCall(fields, message, deadline_s, is_compressed=is_compressed)
@@ -243,8 +253,11 @@ class GrpcChannel:
         # That a connection ends is no news: proxies end idle ones. Only who cannot connect again
         # is down. But one that ended before it was of any use counts as a failure to connect.
         if not link.grpc.connection.completed_streams:
-            self._pause(f"{self.target}: {message or 'the peer ended the connection'}")
-        if self.waiting:
+            self._pause(
+                f"{self.target}: {message or 'the peer ended the connection'}",
+                self.clock.monotonic(),
+            )
+        if self.waiting or (self._is_wanted and not self._usable()):
             self._connect_if_needed()
         elif self._is_balanced and self._links:
             self._spread_later(BACKOFF_FIRST_S)
@@ -279,9 +292,14 @@ class GrpcChannel:
     def _usable(self) -> list[GrpcLink]:
         return [link for link in self._links if not link.grpc.is_draining]
 
+    @property
+    def _is_wanted(self) -> bool:
+        """Whether somebody has called who will call again."""
+        return bool(self.waiting) or self.clock.monotonic() < self._called_s + SEARCH_S
+
     def _on_retry_timer(self) -> None:
         self._retry_timer = None
-        if self.waiting:
+        if self._is_wanted:
             self._connect_if_needed()
 
     def _spread_later(self, delay_s: float) -> None:
@@ -300,6 +318,7 @@ class GrpcChannel:
 
     async def _connect(self, *, is_spare: bool = False) -> None:
         """Make one attempt, whatever its result. ``is_spare``: only to an address not in use."""
+        started_s = self.clock.monotonic()
         attempt = self._tasks.spawn("open", self._open(is_spare=is_spare))
         timer = self.clock.call_later(CONNECT_TIMEOUT_S, lambda: _cancel(attempt))
         error = "an internal error"
@@ -313,37 +332,44 @@ class GrpcChannel:
             timer.cancel()
             attempt.cancel()
             self._connecting = None
-            self._take_result(error, is_spare=is_spare)
+            self._take_result(error, started_s, is_spare=is_spare)
 
-    def _take_result(self, error: str, *, is_spare: bool) -> None:
+    def _take_result(self, error: str, started_s: float, *, is_spare: bool) -> None:
         if self._is_closed:
             return
         if not error:
             self._report(is_up=True, message=f"connected to {self.target}")
             self.pump()
+            if len(self._links) == 1 and self._on_ready is not None:
+                self._on_ready()
             if self._is_balanced and self._unlinked:
                 self._spread()
             return
         if is_spare and self._usable():
             self._spread_later(SPREAD_INTERVAL_S)
             return
-        self._pause(f"cannot connect to {self.target}: {error}")
+        self._pause(f"cannot connect to {self.target}: {error}", started_s)
         if self._usable():
             return  # those that wait go on waiting for the connections that there are
         self._report(is_up=False, message=self._last_error)
-        if self._waits_for_ready:
+        if self._is_wanted:
             self._connect_if_needed()
+        if self._waits_for_ready:
             return
         waiting, self.waiting = self.waiting, deque()
         for call in waiting:
             _settle(call, Outcome(Code.UNAVAILABLE, self._last_error))
 
-    def _pause(self, error: str) -> None:
-        """Try again after a while, a longer one each time (OH-10, gRPC connection backoff)."""
+    def _pause(self, error: str, started_s: float) -> None:
+        """Try again after a while, a longer one each time (OH-10, gRPC connection backoff).
+
+        ``started_s``: when the attempt that failed began.
+        """
         pause_s = min(BACKOFF_FIRST_S * BACKOFF_FACTOR**self._failures, BACKOFF_MAX_S)
         pause_s *= random.uniform(1 - BACKOFF_JITTER, 1 + BACKOFF_JITTER)  # noqa: S311  spreads load
         self._failures = min(self._failures + 1, _FAILURES_MAX)
-        self._retry_at_s = self.clock.monotonic() + pause_s
+        least_s = self.clock.monotonic() + BACKOFF_LEAST_S
+        self._retry_at_s = max(started_s + pause_s, least_s)
         self._last_error = error
 
     async def _open(self, *, is_spare: bool) -> str:

@@ -28,7 +28,7 @@ from mlsysops_pipeline.errors import (
 )
 from mlsysops_pipeline.pdata.payload import Metadata, Payload
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_pipeline.testing import FakeHost, JumpClock, make_payload, make_wire
+from mlsysops_pipeline.testing import FakeHost, FlakyExporter, JumpClock, make_payload, make_wire
 from mlsysops_pipeline.testing.clock import settle
 
 if TYPE_CHECKING:
@@ -59,6 +59,75 @@ async def test_a_retryable_failure_is_tried_again_after_growing_waits(make_rig: 
     assert 3 == rig.ledger.sent
     assert 3 == rig.meter.value("otelcol_exporter_sent_metric_points")
     assert 0 == rig.meter.value("otelcol_exporter_send_failed_metric_points")
+
+
+async def test_what_waits_is_sent_when_the_destination_works_again(make_rig: MakeRig) -> None:
+    rig = make_rig(steady(), [RetryableError("away")] * 3)
+    waiting = [make_payload(METRICS, items) for items in (1, 2, 3)]
+    for payload in waiting:
+        await rig.sender.consume(payload)
+        await settle()
+    last = make_payload(METRICS, 4)
+    await rig.sender.consume(last)
+    await settle()
+
+    assert [last, *waiting] == rig.exporter.delivered
+
+
+async def test_what_waits_goes_before_what_comes_next(make_rig: MakeRig) -> None:
+    queue = QueueConfig(num_consumers=2)
+    rig = make_rig(steady(sending_queue=queue), [RetryableError("away")] * 2)
+    payloads = [make_payload(METRICS, items) for items in (1, 2, 3, 4)]
+    for payload in payloads:
+        await rig.sender.consume(payload)
+    await rig.clock.advance(5.1)
+
+    assert payloads == rig.exporter.delivered
+
+
+async def test_what_waits_is_sent_when_the_exporter_has_found_its_peer(make_rig: MakeRig) -> None:
+    exporter: Any = FlakyExporter([RetryableError("away")] * 3)
+    exporter.on_ready = []
+    rig = make_rig(steady(), exporter=exporter)
+    waiting = [make_payload(METRICS, items) for items in (1, 2, 3)]
+    for payload in waiting:
+        await rig.sender.consume(payload)
+        await rig.clock.advance(0.1)
+    (found,) = exporter.on_ready
+    found()
+    await settle()
+
+    assert waiting == exporter.delivered
+
+
+async def test_a_payload_that_fails_by_itself_is_not_tried_with_every_success(
+    make_rig: MakeRig,
+) -> None:
+    rig = make_rig(steady(), [RetryableError("not this one")] * 2)
+    unlucky = make_payload(METRICS, 7)
+    await rig.sender.consume(unlucky)
+    await settle()
+    rig.exporter.outcomes.insert(0, None)
+    for _ in range(5):
+        await rig.sender.consume(make_payload(METRICS, 1))
+        await settle()
+
+    assert 2 == rig.exporter.calls.count(unlucky)
+    await rig.clock.advance(7.6)
+    assert 3 == rig.exporter.calls.count(unlucky)
+
+
+async def test_who_was_asked_to_wait_is_not_hastened(make_rig: MakeRig) -> None:
+    """OG-7."""
+    rig = make_rig(steady(), [RetryableError("busy", retry_after_s=60.0)])
+    asked = make_payload(METRICS, 7)
+    await rig.sender.consume(asked)
+    await rig.clock.advance(31)  # others are held up for `max_interval`
+    await rig.sender.consume(make_payload(METRICS, 1))
+    await settle()
+
+    assert 1 == rig.exporter.calls.count(asked)
+    assert 2 == len(rig.exporter.calls)
 
 
 async def test_it_waits_as_long_as_the_destination_asks_for(make_rig: MakeRig) -> None:

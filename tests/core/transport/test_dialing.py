@@ -159,3 +159,14 @@ async def test_a_refused_connection_says_who_refused() -> None:
                 JumpClock(),
                 Tasks(logging.getLogger("test")),
             )
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="not on this system")
+async def test_sockets_give_dead_links_up_by_themselves(tasks: Tasks) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = Address(INET, server.getsockname())
+        sock, _ = await open_socket([address], JumpClock(), tasks)
+        with sock:
+            limit_ms = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+    assert dialing.UNACKNOWLEDGED_MAX_S * 1000 == limit_ms
