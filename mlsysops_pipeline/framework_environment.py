@@ -24,10 +24,6 @@ HOP_PORT: Final = 43170
 CLUSTER_HOST: Final = "cluster-otel-collector.mlsysops-framework.svc.cluster.local"
 """The collector of the cluster as its nodes know it."""
 _HOST = re.compile(r"[\w.:%\[\]-]+", re.ASCII)
-_BACK_ENDS: Final = {
-    "MLS_OTEL_LOKI_EXPORT_ENDPOINT": "Loki: logs do not go there",
-    "MLS_OTEL_TEMPO_EXPORT_ENDPOINT": "Tempo: traces do not go there",
-}
 _HOPS: Final = (
     "MLS_OTEL_HIGHER_EXPORT",
     "MLS_OTEL_CLUSTER_PORT",
@@ -54,11 +50,7 @@ def read(environment: Mapping[str, str], mode: str, level: str | None) -> Readin
     level = level or ("node" if mode == "agent" else None)
     page = variables.port("MLS_OTEL_PROMETHEUS_LISTEN_PORT")
     outside = variables.port("MLS_OTEL_PROM_PORT")
-    notes = [
-        f"{name} is set, but there is no exporter for {what}"
-        for name, what in _BACK_ENDS.items()
-        if variables.text(name)
-    ]
+    notes: list[str] = []
     if page is not None and outside is not None and page != outside:
         notes.append(
             f"MLS_OTEL_PROMETHEUS_LISTEN_PORT ({page}) and MLS_OTEL_PROM_PORT ({outside}) differ: "
@@ -71,6 +63,8 @@ def read(environment: Mapping[str, str], mode: str, level: str | None) -> Readin
         prometheus_listen=variables.host("MLS_OTEL_PROMETHEUS_LISTEN_IP"),
         export_to=_next_hop(variables, level, notes),
         remote_write=variables.url("MLS_OTEL_MIMIR_EXPORT_ENDPOINT"),
+        loki=variables.url("MLS_OTEL_LOKI_EXPORT_ENDPOINT"),
+        tempo=variables.peer("MLS_OTEL_TEMPO_EXPORT_ENDPOINT"),
     )
     return Reading(options, notes)
 
@@ -130,6 +124,16 @@ class _Variables:
         text = self.text(name)
         # A dollar sign would begin a reference to another variable.
         return None if text is None else remote_write_url(text, name).replace("$", "$$")
+
+    def peer(self, name: str) -> str | None:
+        """``HOST:PORT`` or a URL."""
+        text = self.text(name)
+        if text is None or "://" in text:
+            return self.url(name)
+        host, _, number = text.rpartition(":")
+        if not _HOST.fullmatch(host):
+            raise ModeError(f"{name}: expected HOST:PORT or http://HOST:PORT, got {text!r}")
+        return f"{host}:{port(number, name)}"
 
     def switch(self, name: str) -> bool | None:
         text = self.text(name)

@@ -29,8 +29,15 @@ ENVIRONMENT_PREFIX = "MLSYSOPS_COLLECTOR_"
 _NOWHERE = "no_destination"
 _EXPORTER = "otlp_grpc"
 _REMOTE_WRITE = "prometheus_remote_write"
+_LOKI = "loki"
+_TEMPO = "tempo"
+_FRAMEWORK_ONLY = ("prometheus_listen", "loki", "tempo")
 _PAGE = "prometheus"
 _PAGE_FILE = "prometheus.yaml"
+_BACK_ENDS = {"metrics": _REMOTE_WRITE, "logs": _LOKI, "traces": _TEMPO}
+"""What stores the data of each pipeline."""
+# Applications send requests of a few items; bytes (64 MiB) are the limit that matters.
+_QUEUED = {"sending_queue": {"queue_size": 100_000, "batch": {}}}
 _EXPORT_TO = f"--export-to ({ENVIRONMENT_PREFIX}EXPORT_TO)"
 _REMOTE_WRITE_TO = f"--remote-write ({ENVIRONMENT_PREFIX}REMOTE_WRITE)"
 
@@ -52,6 +59,10 @@ class ModeOptions:
     remote_write: str | None = None
     prometheus_listen: str | None = None
     """Where only the Prometheus endpoint listens. Only the framework's environment has it."""
+    loki: str | None = None
+    """Where logs go to Loki, a URL. Only the framework's environment has it."""
+    tempo: str | None = None
+    """Where traces go to Tempo: HOST:PORT or a URL. Only the framework's environment has it."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> ModeOptions:
@@ -63,7 +74,7 @@ class ModeOptions:
         for field in fields(cls):
             name = ENVIRONMENT_PREFIX + field.name.upper()
             text = environment.get(name, "")
-            if text and field.name != "prometheus_listen":
+            if text and field.name not in _FRAMEWORK_ONLY:
                 values[field.name] = port(text, name) if field.name.endswith("_port") else text
         return cls(**values)
 
@@ -145,7 +156,7 @@ def overlay(options: ModeOptions, base: Mapping[str, Any]) -> dict[str, Any]:
     """The options as configuration, to lie over what comes before (``base``).
 
     Every pipeline that ends in nothing is led to `--export-to`, those of metrics to
-    `--remote-write` as well. Raises `ModeError`.
+    `--remote-write` as well, and those of logs and traces to Loki and Tempo. Raises `ModeError`.
     """
     result: dict[str, Any] = {}
     if options.listen == "":
@@ -167,16 +178,29 @@ def overlay(options: ModeOptions, base: Mapping[str, Any]) -> dict[str, Any]:
 
 def _lead(options: ModeOptions, base: Mapping[str, Any], result: dict[str, Any]) -> None:
     """Put the exporters that the options name at the ends of the pipelines of ``base``."""
+    exporters: dict[str, Any] = {}
     if options.export_to is not None:
-        _put(result, ("exporters", _EXPORTER), _destination(options.export_to))
+        exporters[_EXPORTER] = _destination(options.export_to)
     if options.remote_write is not None:
-        url = remote_write_url(options.remote_write, _REMOTE_WRITE_TO)
-        _put(result, ("exporters", _REMOTE_WRITE), _writing_to(url))
+        exporters[_REMOTE_WRITE] = _writing_to(
+            remote_write_url(options.remote_write, _REMOTE_WRITE_TO)
+        )
+    if options.loki is not None:
+        exporters[_LOKI] = {"endpoint": options.loki, **_QUEUED}
+    if options.tempo is not None:
+        is_plain = "://" not in options.tempo
+        exporters[_TEMPO] = {
+            "endpoint": options.tempo,
+            **({"tls": {"insecure": True}} if is_plain else {}),
+            **_QUEUED,
+        }
+    for name, section in exporters.items():
+        _put(result, ("exporters", name), section)
     for pipeline, plan in base.get("service", {}).get("pipelines", {}).items():
         if _PAGE in plan["exporters"]:
             continue
-        first = [_EXPORTER] if options.export_to is not None else []
-        last = [_REMOTE_WRITE] if options.remote_write is not None and pipeline == "metrics" else []
+        first = [_EXPORTER] if _EXPORTER in exporters else []
+        last = [name for name in (_BACK_ENDS.get(pipeline, ""),) if name in exporters]
         if first or last:
             # Written even if it was so before: a `--config` file may lie between the two.
             known = [name for name in plan["exporters"] if name != _NOWHERE]
@@ -215,13 +239,12 @@ def _destination(text: str) -> dict[str, Any]:
     return {
         "endpoint": text,
         "tls": {"insecure": scheme != "https"},
-        # Applications send requests of a few items; bytes (64 MiB) are the limit that matters.
-        "sending_queue": {"queue_size": 100_000, "batch": {}},
+        **_QUEUED,
     }
 
 
 def remote_write_url(text: str, name: str) -> str:
-    """A URL that remote write can go to. Raises `ModeError`, which says ``name``."""
+    """A URL that requests can be posted to. Raises `ModeError`, which says ``name``."""
     try:
         parts = urlsplit(text)
         is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -237,7 +260,7 @@ def _writing_to(url: str) -> dict[str, Any]:
         "endpoint": url,
         # As on the page: the same program on two nodes has different series.
         "resource_to_telemetry_conversion": {"enabled": True},
-        "sending_queue": {"queue_size": 100_000, "batch": {}},
+        **_QUEUED,
     }
 
 

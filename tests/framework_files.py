@@ -22,8 +22,8 @@ NEXT_HOPS: dict[str, tuple[str | None, ...]] = {
     "continuum": (None, "192.0.2.9:43170", ":43170"),
 }
 MIMIR = (None, "http://mimir.invalid:9009/api/v1/push", "")
-LOKI = (None, "http://loki.invalid:3100/loki/api/v1/push", "", "http://loki.invalid:3100/otlp")
-TEMPO = (None, "tempo.invalid:4317", "", "http://tempo.invalid:4317")
+LOKI = (None, "http://loki.invalid:3100/loki/api/v1/push", "")
+TEMPO = (None, "tempo.invalid:4317", "")
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,7 @@ def _add_labels() -> list[str]:
     ]
 
 
-def every() -> Iterator[Rendered]:
-    """Every combination."""
-    for level in LEVELS:
-        for next_hop, mimir, loki, tempo in itertools.product(NEXT_HOPS[level], MIMIR, LOKI, TEMPO):
-            yield Rendered(level, next_hop, mimir, loki, tempo)
+def every(level: str) -> Iterator[Rendered]:
+    """Every combination at one level."""
+    for values in itertools.product(NEXT_HOPS[level], MIMIR, LOKI, TEMPO):
+        yield Rendered(level, *values)

@@ -45,7 +45,6 @@ def check(outline: Outline, environment: Mapping[str, str]) -> list[Problem]:
     return [
         *_ports(outline, environment),
         *_targets(outline, environment),
-        *_zero_intervals(outline),
         *_expirations(outline),
     ]
 
@@ -121,18 +120,6 @@ def _scrape_configs(outline: Outline) -> Iterator[tuple[Defined, Node, Path]]:
             found, steps = component.node.find(("config", "scrape_configs"))
             for index, scrape in _items(found) if steps == len("ab") else ():
                 yield component, scrape, (*component.path, "config", "scrape_configs", index)
-
-
-def _zero_intervals(outline: Outline) -> Iterator[Problem]:
-    """Half a second, rounded down by a program that counts whole ones, comes here as nothing."""
-    for component, scrape, path in _scrape_configs(outline):
-        node = scrape.child("scrape_interval")
-        if node is None or node.value is None or _seconds(node) != 0:
-            continue
-        default = format_duration(_global_interval_s(component))
-        message = f"zero does not mean as often as possible, but the global interval, {default}"
-        hint = f"write the interval that is meant, such as 500ms, or {default}"
-        yield warning(node.position, (*path, "scrape_interval"), message, hint)
 
 
 @dataclass(frozen=True, slots=True)

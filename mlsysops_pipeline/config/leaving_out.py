@@ -85,13 +85,11 @@ def _fault(outline: Outline, pipeline: PipelineOutline, member: Reference) -> _F
     if component is None:
         message = f'references exporter "{member.id}" which is not configured'
         return _Fault(member, message, undefined_hint(outline, "exporters", member.id))
-    if component.no_endpoint:
-        return _Fault(member)
     factory, signal = component.factory, pipeline.id.signal
-    if factory is None or signal in factory.signals or not is_lenient(component):
-        return None
-    message = f'exporter "{member.id}" does not support {signal}: Tempo stores traces'
-    return _Fault(member, message, _elsewhere(outline, member.id))
+    if factory is not None and signal not in factory.signals and is_lenient(component):
+        message = f'exporter "{member.id}" does not support {signal}: Tempo stores traces'
+        return _Fault(member, message, _elsewhere(outline, member.id))
+    return _Fault(member) if component.no_endpoint else None
 
 
 def is_lenient(component: Defined) -> bool:

@@ -82,8 +82,6 @@ def test_the_next_hop_is_that_of_the_level(
 @pytest.mark.parametrize(
     ("place", "variables", "said"),
     [
-        (NODE, {"MLS_OTEL_LOKI_EXPORT_ENDPOINT": "http://l"}, "MLS_OTEL_LOKI_EXPORT_ENDPOINT"),
-        (CLUSTER, {"MLS_OTEL_TEMPO_EXPORT_ENDPOINT": "t:1"}, "MLS_OTEL_TEMPO_EXPORT_ENDPOINT"),
         (CLUSTER, {"MLS_OTEL_HIGHER_EXPORT": "ON"}, "MLS_OTEL_HIGHER_EXPORT has no effect"),
         (CLUSTER, {"MLS_OTEL_CONTINUUM_PORT": "1"}, "without EJABBERD_DOMAIN"),
         (("gateway", None), {"MLS_OTEL_CONTINUUM_PORT": "1"}, "without --level"),
@@ -109,6 +107,9 @@ def test_what_cannot_be_honoured_is_one_warning(
         ({"MLS_OTEL_HIGHER_EXPORT": "maybe"}, "MLS_OTEL_HIGHER_EXPORT"),
         ({"MLS_OTEL_PROMETHEUS_LISTEN_IP": "a\nfile/evil: {}"}, "MLS_OTEL_PROMETHEUS_LISTEN_IP"),
         ({"MLS_OTEL_MIMIR_EXPORT_ENDPOINT": "mimir"}, "MLS_OTEL_MIMIR_EXPORT_ENDPOINT"),
+        ({"MLS_OTEL_LOKI_EXPORT_ENDPOINT": "loki:3100"}, "MLS_OTEL_LOKI_EXPORT_ENDPOINT"),
+        ({"MLS_OTEL_TEMPO_EXPORT_ENDPOINT": "tempo"}, "MLS_OTEL_TEMPO_EXPORT_ENDPOINT"),
+        ({"MLS_OTEL_TEMPO_EXPORT_ENDPOINT": "a:1\nb: c:2"}, "MLS_OTEL_TEMPO_EXPORT_ENDPOINT"),
     ],
 )
 def test_a_value_that_is_none_names_its_variable(variables: dict[str, str], named: str) -> None:
@@ -118,7 +119,15 @@ def test_a_value_that_is_none_names_its_variable(variables: dict[str, str], name
 
 @given(
     st.dictionaries(
-        st.sampled_from([*PORTS, "EJABBERD_DOMAIN", "MLS_OTEL_MIMIR_EXPORT_ENDPOINT"]), st.text()
+        st.sampled_from(
+            [
+                *PORTS,
+                "EJABBERD_DOMAIN",
+                "MLS_OTEL_MIMIR_EXPORT_ENDPOINT",
+                "MLS_OTEL_TEMPO_EXPORT_ENDPOINT",
+            ]
+        ),
+        st.text(),
     ),
     st.sampled_from(PLACES),
 )
@@ -142,7 +151,8 @@ def test_a_framework_deployment_becomes_a_configuration(monkeypatch: pytest.Monk
         "MLS_OTEL_HIGHER_EXPORT": "ON",
         "EJABBERD_DOMAIN": "top.example",
         "MLS_OTEL_MIMIR_EXPORT_ENDPOINT": "http://mimir/api/v1/push?a=${env:HOME}",
-        "MLS_OTEL_LOKI_EXPORT_ENDPOINT": "http://loki",
+        "MLS_OTEL_LOKI_EXPORT_ENDPOINT": "http://loki/loki/api/v1/push",
+        "MLS_OTEL_TEMPO_EXPORT_ENDPOINT": "tempo:4317",
     }
     flags = ("--mode", "gateway", "--level", "cluster")
     configuration, lines = configured(monkeypatch, variables, *flags)
@@ -156,8 +166,16 @@ def test_a_framework_deployment_becomes_a_configuration(monkeypatch: pytest.Monk
     # Literally: nothing of a variable's text is a reference to another.
     url = variables["MLS_OTEL_MIMIR_EXPORT_ENDPOINT"]
     assert url == exporters["prometheus_remote_write"]["endpoint"].replace("$$", "$")
-    (line,) = lines
-    assert line.startswith("environment: warning: MLS_OTEL_LOKI_EXPORT_ENDPOINT is set")
+    assert "http://loki/loki/api/v1/push" == exporters["loki"]["endpoint"]
+    assert "tempo:4317" == exporters["tempo"]["endpoint"]
+    pipelines = content["service"]["pipelines"]
+    assert {
+        "metrics": ["otlp_grpc", "prometheus_remote_write"],
+        "logs": ["otlp_grpc", "loki"],
+        "traces": ["otlp_grpc", "tempo"],
+        "metrics/local": ["prometheus"],
+    } == {name: pipeline["exporters"] for name, pipeline in pipelines.items()}
+    assert [] == lines
     assert f'0.0.0.0:43170"  # {NAME}' in render(configuration)
 
 

@@ -202,17 +202,6 @@ def test_what_comes_over_a_connector_counts(load: Load) -> None:
     assert [hole("15s", "job b is scraped every 20s", "40s")] == lines
 
 
-def test_zero_is_not_as_often_as_possible(load: Load) -> None:
-    text = SCRAPING.replace("scrape_interval: 10s", "scrape_interval: 0s").replace("15s", "2m")
-    assert [
-        (
-            "F:8:42: receivers.prometheus.config.scrape_configs[0].scrape_interval: zero does not "
-            "mean as often as possible, but the global interval, 20s (write the interval that is "
-            "meant, such as 500ms, or 20s)"
-        )
-    ] == expiration(load, "prometheus", text)
-
-
 def test_ports_of_the_page_and_of_node_exporter_are_compared_too(load: Load) -> None:
     text = SCRAPING.replace("15s", "2m") + ENTRY.replace("RECEIVERS", "prometheus")
     env = {"MLS_OTEL_PROM_PORT": "9999", "MLS_NODE_EXPORTER_PORT": "9300"}
