@@ -96,6 +96,21 @@ def test_series_with_the_same_times_share_them() -> None:
     assert 1 == len({id(series.times) for series in result})
 
 
+@pytest.mark.parametrize("piece_chars", [700, 1 << 20])
+@pytest.mark.parametrize(("first", "count"), [(0, 299), (1, 300), (0, 301), (0, 1), (150, 300)])
+def test_series_with_other_times_keep_theirs(first: int, count: int, piece_chars: int) -> None:
+    all_points = [(T0 + 15 * step, str(step)) for step in range(450)]
+    points = {"a": all_points[:300], "b": all_points[first : first + count]}
+    points["c"] = [*points["b"][:-1], (T0 + 10_000, "1")]
+    result = read(matrix(*(({"i": i}, some) for i, some in points.items())), piece_chars)
+
+    assert isinstance(result, Matrix)
+    for series in result:
+        assert [(at, float(text)) for at, text in points[series.labels["i"]]] == list(
+            series.points()
+        )
+
+
 def test_scalars_and_strings() -> None:
     scalar = read(answer("scalar", [T0, "+Inf"]))
     string = read(answer("string", [T0 + 0.5, "hello"]))
