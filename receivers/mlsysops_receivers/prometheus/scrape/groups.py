@@ -156,13 +156,14 @@ class Collected:
 
 
 class Group:
-    """The numbers of a sound point.
+    """The numbers of a sound point. Raises `Unsound`.
 
-    ``values``: of the keys from the lowest, then count and, where there is one, sum. ``size``: how
-    many bytes of the rest `pack` gives. ``is_dirty``: a value changed since.
+    ``values``: of the keys from the lowest, then count and, where there is one, sum. ``pack``: their
+    bytes, always as many. They belong at place ``at`` of ``target``, the pieces of a template.
+    ``is_dirty``: a value changed since they were written there.
     """
 
-    __slots__ = ("at", "chunks", "is_dirty", "pack", "size", "values")
+    __slots__ = ("at", "is_dirty", "pack", "target", "values")
 
     def __init__(self, collected: Collected) -> None:
         keys = sorted(key for key in collected.keys if key < math.inf)
@@ -170,16 +171,16 @@ class Group:
         if collected.count is None:
             raise Unsound
         self.values.append(collected.count)
+        has_sum = collected.total is not None
         if collected.total is not None:
             self.values.append(collected.total)
-        has_sum = collected.total is not None
         self.pack: Callable[[list[float]], bytes]
         if collected.is_histogram:
             self.pack = _histogram_packer(len(keys), has_sum)
         else:
             self.pack = _summary_packer(tuple(keys), has_sum)
-        self.size = len(self.pack(self.values))
-        self.chunks: list[bytes] = []
+        self.pack(self.values)
+        self.target: list[bytes] = []
         self.at = 0
         self.is_dirty = False
 
@@ -198,9 +199,8 @@ class Group:
                 series.kind = Kind.FIXED if key is Part.CREATED else Kind.IGNORED
 
     def update(self) -> None:
-        """Write the values into the chunks. Raises `Unsound`."""
-        chunk = self.chunks[self.at]
-        self.chunks[self.at] = self.pack(self.values) + chunk[self.size :]
+        """Write the values where they belong. Raises `Unsound`."""
+        self.target[self.at] = self.pack(self.values)
         self.is_dirty = False
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from mlsysops_pipeline.prometheus.exposition import Comment, Tail
 from mlsysops_receivers.prometheus.scrape.families import Families
 from mlsysops_receivers.prometheus.scrape.making import MetricMaker
+from mlsysops_receivers.prometheus.scrape.metrics import Template
 from mlsysops_receivers.prometheus.scrape.options import ScrapeError
 from mlsysops_receivers.prometheus.scrape.series import DROPPED, Kind, Series
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mlsysops_receivers.prometheus.scrape.making import Line, Value
     from mlsysops_receivers.prometheus.scrape.metrics import Metric, MetricKey
     from mlsysops_receivers.prometheus.scrape.options import ScrapeOptions
-    from mlsysops_receivers.prometheus.scrape.series import Ident
+    from mlsysops_receivers.prometheus.scrape.series import Ident, Place
 
 __all__ = ["REPEATED", "Cell", "Layout", "assemble"]
 
@@ -37,7 +38,8 @@ class Layout:
     """A page. The first three lists have an item for each line, in order.
 
     ``heads``: what a line has to begin with to be what it was. ``tails``: the value of lines of
-    dynamic metrics, by their index. ``dirty``: groups with new values. ``infos``: what ``target_info`` says, by job and instance.
+    dynamic metrics, by their index. ``dirty``: groups with new values. ``templates`` and ``dynamic``:
+    where the metrics are, once `fill_templates` was called, which takes their numbers. ``infos``: what ``target_info`` says, by job and instance.
     ``samples`` and ``kept``: lines with samples, and those of them that relabelling left.
     """
 
@@ -48,15 +50,17 @@ class Layout:
         "comments",
         "dirty",
         "duplicates",
+        "dynamic",
         "families",
         "heads",
         "infos",
+        "is_filled",
         "kept",
         "lines",
-        "metrics",
         "rejected",
         "samples",
         "tails",
+        "templates",
         "unmapped",
     )
 
@@ -66,13 +70,28 @@ class Layout:
         self.cells: list[Cell] = []
         self.by_head: dict[bytes, Series] = {}
         self.by_key: dict[MetricKey, Metric] = {}
-        self.metrics: list[Metric] = []
+        self.templates: dict[Place, Template] = {}
         self.tails: dict[int, Value] = {}
         self.dirty: list[Group] = []
+        self.dynamic: list[Metric] = []
+        self.is_filled = False
         self.infos: dict[tuple[str, str], dict[str, str]] = {}
         self.comments: list[Comment] = []
         self.families = Families((), trims_suffixes=False)
         self.samples = self.kept = self.duplicates = self.unmapped = self.rejected = 0
+
+
+    def fill_templates(self) -> None:
+        """From now on values are written to templates."""
+        for metric in self.by_key.values():
+            if metric.is_dynamic:
+                self.dynamic.append(metric)
+                continue
+            template = self.templates.get(metric.place)
+            if template is None:
+                template = self.templates[metric.place] = Template()
+            template.add(metric)
+        self.is_filled = True
 
 
 def assemble(
@@ -107,7 +126,6 @@ def assemble(
         metric = maker.make(key, draft)
         if metric is not None:
             layout.by_key[key] = metric
-            layout.metrics.append(metric)
     layout.unmapped = maker.unmapped
     _index(layout)
     return layout, idents

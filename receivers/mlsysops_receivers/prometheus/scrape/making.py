@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.prometheus.exposition import Tail
 from mlsysops_receivers.prometheus.scrape.encoding import (
@@ -23,17 +23,15 @@ if TYPE_CHECKING:
     from mlsysops_receivers.prometheus.scrape.metrics import MetricKey
     from mlsysops_receivers.prometheus.scrape.series import Place, Series
 
-__all__ = ["VALUE_BYTES", "Line", "MetricMaker", "Value", "collect", "number_of"]
+__all__ = ["Line", "MetricMaker", "Value", "collect"]
 
 Value = float | Tail
 """What a line says; more than a number only where it does say more."""
 Line = tuple[int, "Series", Part, Value]
 """Where a line is, and what it is and says."""
-VALUE_BYTES: Final = 9
-"""What the field of a double takes."""
 
 
-def number_of(value: Value) -> float:
+def _number(value: Value) -> float:
     """The number of a line."""
     return value.value if isinstance(value, Tail) else value
 
@@ -177,9 +175,9 @@ class MetricMaker:
                 group = Group(each)
             except Unsound:
                 return self._open(metric, lines)
-            group.at = len(points) + 1
             group.place_members(each)
-            points.append((each.start, rest))
+            numbers = group.pack(group.values)
+            points.append((each.start, numbers, rest[len(numbers) :]))
             groups.append(group)
         metric.unmapped = unmapped
         self.unmapped += unmapped
@@ -187,8 +185,6 @@ class MetricMaker:
             return None
         metric.groups = groups
         metric.set_points(points)
-        for group in groups:
-            group.chunks = metric.chunks
         return metric
 
 
@@ -199,20 +195,19 @@ def _numbers(metric: Metric, lines: list[Line]) -> Metric:
         [
             (
                 starts.get(series, b""),
-                pack_value(VALUE_TAG, number_of(value)) + number_end(series),
+                pack_value(VALUE_TAG, _number(value)),
+                number_end(series),
             )
             for _, series, _, value in lines
         ]
     )
-    for at, series in enumerate(metric.members, 1):
+    for series in metric.members:
         series.kind = Kind.NUMBER
-        series.at = at
-        series.target = metric.chunks
     return metric
 
 
 def _renewed(former: Metric, metric: Metric, lines: list[Line]) -> bool:
-    """Whether nothing but values changed; writes them."""
+    """Whether nothing but values changed; gives the former metric new numbers."""
     if (
         former.members != metric.members
         or former.family[2:] != metric.family[2:]
@@ -220,20 +215,19 @@ def _renewed(former: Metric, metric: Metric, lines: list[Line]) -> bool:
     ):
         return False
     if not metric.frame.is_group:
-        chunks = former.chunks
-        for at, (_, _, _, value) in enumerate(lines, 1):
-            chunks[at] = pack_value(VALUE_TAG, value) + chunks[at][VALUE_BYTES:]
+        former.numbers = [pack_value(VALUE_TAG, _number(line[3])) for line in lines]
         return True
     for _, series, _, value in lines:
         if series.kind is Kind.MEMBER:
             series.target.values[series.at] = value
     try:
-        for group in former.groups:
-            group.update()
+        former.numbers = [group.pack(group.values) for group in former.groups]
     except Unsound:
         return False
+    for group in former.groups:
+        group.is_dirty = False
     return True
 
 
 def _start_field(value: Value) -> bytes:
-    return fixed64_field(2, from_seconds(number_of(value)))
+    return fixed64_field(2, from_seconds(_number(value)))

@@ -1,7 +1,7 @@
 """One metric of a request: its frame, and its points as a template or written anew.
 
-A template is the bytes of all points, cut where the time stands: joining the pieces with the time
-of a scrape writes it into every point at once, and a value that did not change costs nothing. A
+A template is the bytes of all points, cut where times and numbers stand: those that did not change
+stay, and writing the time into every point is one assignment. A
 metric whose points can have times of their own, or exemplars, has no template (it is dynamic).
 """
 
@@ -29,6 +29,7 @@ __all__ = [
     "Metric",
     "MetricKey",
     "Point",
+    "Template",
     "number_end",
     "stale_number",
     "whole_point",
@@ -47,8 +48,8 @@ _TIME_BYTES: Final = 8
 
 MetricKey = tuple["Place", str, str, str]
 """The place of a metric, the name of its family, its own, and the type."""
-Point = tuple[bytes, bytes]
-"""The field of the start time, which may be empty, and what follows the time."""
+Point = tuple[bytes, bytes, bytes]
+"""The field of the start time, which may be empty, and what follows the time: numbers, the rest."""
 
 
 class Frame:
@@ -92,13 +93,16 @@ _DATA: Final[dict[str, tuple[int, bytes]]] = {
 class Metric:
     """A metric as it was assembled. ``members``: the series of its lines, in their order.
 
-    ``parts`` and ``indices``: what each of them is and where its line is, of a dynamic one.
-    ``starts``: the start fields of some members. ``unmapped``: lines that are in no point.
+    ``chunks``: the bytes around times and numbers, one more than points. ``numbers``: what follows
+    the time of each point and changes with its values, until a template takes it. ``parts`` and
+    ``indices``: what each member is and where its line is, of a dynamic metric. ``starts``: the
+    start fields of some members. ``unmapped``: lines that are in no point.
     """
 
     __slots__ = (
         "after",
         "before",
+        "bytes",
         "chunks",
         "family",
         "frame",
@@ -106,9 +110,9 @@ class Metric:
         "indices",
         "is_dynamic",
         "members",
+        "numbers",
         "parts",
         "place",
-        "points_bytes",
         "starts",
         "unmapped",
     )
@@ -122,24 +126,76 @@ class Metric:
         self.indices: list[int] = []
         self.starts: dict[Series, bytes] = {}
         self.chunks: list[bytes] = []
+        self.numbers: list[bytes] = []
         self.groups: list[Group] = []
         self.is_dynamic = False
-        self.points_bytes = 0
         self.unmapped = 0
+        self.bytes = 0
         self.before = self.after = b""
 
     def set_points(self, points: list[Point]) -> None:
-        """Make the template. The rest of a point is at its number, plus one, in ``chunks``."""
+        """Cut the points into pieces."""
         chunks = []
-        rest = b""
-        for start, following in points:
-            size = len(start) + len(_TIME) + _TIME_BYTES + len(following)
-            chunks.append(rest + _POINT + varint(size) + start + _TIME)
-            rest = following
-        chunks.append(rest)
+        end = b""
+        for start, numbers, following in points:
+            size = len(start) + len(_TIME) + _TIME_BYTES + len(numbers) + len(following)
+            chunks.append(end + _POINT + varint(size) + start + _TIME)
+            end = following
+        chunks.append(end)
         self.chunks = chunks
-        self.points_bytes = sum(map(len, chunks)) + _TIME_BYTES * len(points)
-        self.before, self.after = self.frame.around(self.points_bytes)
+        self.numbers = [point[1] for point in points]
+        points_bytes = sum(map(len, chunks)) + sum(map(len, self.numbers))
+        points_bytes += _TIME_BYTES * len(points)
+        self.before, self.after = self.frame.around(points_bytes)
+        self.bytes = len(self.before) + points_bytes + len(self.after)
+
+    def points(self, time: bytes) -> bytes:
+        """All points, as long as no template took the numbers."""
+        pieces = [time] * (3 * len(self.numbers) + 1)
+        pieces[::3] = self.chunks
+        pieces[2::3] = self.numbers
+        return b"".join(pieces)
+
+
+class Template:
+    """The metrics of a place that are not dynamic, in pieces: chunk, time, numbers and so on.
+
+    Who knows where the numbers of a point are writes new ones there.
+    """
+
+    __slots__ = ("bytes", "metrics", "pieces")
+
+    def __init__(self) -> None:
+        self.metrics: list[Metric] = []
+        self.pieces: list[bytes] = [b""]
+        self.bytes = 0
+
+    def add(self, metric: Metric) -> None:
+        """Take the numbers of a metric."""
+        pieces = self.pieces
+        first = len(pieces) + 1  # the numbers of the first point
+        chunks, number = metric.chunks, len(metric.numbers)
+        added = [b""] * (3 * number)
+        added[1::3] = metric.numbers
+        added[2::3] = chunks[1:]
+        pieces[-1] += metric.before + chunks[0]
+        pieces += added
+        pieces[-1] += metric.after
+        metric.numbers = []
+        self.bytes += metric.bytes
+        self.metrics.append(metric)
+        if metric.frame.is_group:
+            for at, group in enumerate(metric.groups):
+                group.target, group.at = pieces, first + 3 * at
+        else:
+            for at, series in enumerate(metric.members):
+                series.target, series.at = pieces, first + 3 * at
+
+    def write(self, out: list[bytes], time: bytes) -> None:
+        """Add all to what is written."""
+        pieces = self.pieces
+        pieces[1::3] = [time] * (len(pieces) // 3)
+        out += pieces
 
 
 def whole_point(start: bytes, time: bytes, rest: bytes) -> bytes:

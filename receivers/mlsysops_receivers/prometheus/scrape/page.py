@@ -8,7 +8,7 @@ lines are looked up, and at the end the layout is made anew.
 from __future__ import annotations
 
 import math
-from itertools import compress, count
+from itertools import compress
 from operator import ne
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -24,7 +24,6 @@ from mlsysops_pipeline.prometheus.exposition import (
 from mlsysops_receivers.prometheus.scrape.encoding import pack_value
 from mlsysops_receivers.prometheus.scrape.groups import Unsound
 from mlsysops_receivers.prometheus.scrape.layout import REPEATED, Layout, assemble
-from mlsysops_receivers.prometheus.scrape.making import VALUE_BYTES
 from mlsysops_receivers.prometheus.scrape.metrics import VALUE_TAG
 from mlsysops_receivers.prometheus.scrape.options import ScrapeError
 from mlsysops_receivers.prometheus.scrape.series import Kind, Series, ident_of
@@ -57,6 +56,35 @@ class Read(NamedTuple):
     layout: Layout
     added: int
     is_gone: Callable[[Series], bool] | None
+
+
+def _plain_values(texts: list[bytes]) -> list[float] | None:
+    """The numbers that texts are; ``None`` if one is none, or not plain and finite."""
+    if b"".join(texts).translate(None, _PLAIN):
+        return None
+    try:
+        values = list(map(float, texts))
+    except ValueError:
+        return None
+    return values if math.isfinite(sum(values)) else None
+
+
+def _write(layout: Layout, indices: list[int], values: list[float]) -> None:
+    """Write what lines say where it belongs."""
+    cells = layout.cells
+    for index, value in zip(indices, values, strict=True):
+        series: Any = cells[index]
+        kind = series.kind
+        if kind == _NUMBER:
+            series.target[series.at] = pack_value(VALUE_TAG, value)
+        elif kind == _MEMBER:
+            group = series.target
+            group.values[series.at] = value
+            if not group.is_dirty:
+                group.is_dirty = True
+                layout.dirty.append(group)
+        elif kind == _DYNAMIC:
+            layout.tails[index] = value
 
 
 class Page:
@@ -166,36 +194,44 @@ class Page:
         if lines == expected:
             self._at = at + len(lines)
             return len(lines)
-        heads, cells, tails = layout.heads, layout.cells, layout.tails
-        met = len(expected)
-        for offset in compress(count(), map(ne, lines, expected)):
-            index = at + offset
-            line, head = lines[offset], heads[index]
+        end = at + len(expected)
+        is_other = list(map(ne, lines, expected))
+        changed = list(compress(lines, is_other))
+        heads = list(compress(layout.heads[at:end], is_other))
+        texts = list(map(bytes.removeprefix, changed, heads))
+        indices = list(compress(range(at, end), is_other))
+        values = None
+        # A line that does not begin with its head is still as long as it was.
+        if sum(map(len, texts)) + sum(map(len, heads)) == sum(map(len, changed)):
+            values = _plain_values(texts)
+        if values is None:
+            met = self._meet_odd(indices, changed, heads, end)
+        else:
+            _write(layout, indices, values)
+            for index, line in zip(indices, changed, strict=True):
+                known[index] = line
+            met = end
+        self._at = met
+        return met - at
+
+    def _meet_odd(
+        self, indices: list[int], lines: list[bytes], heads: list[bytes], end: int
+    ) -> int:
+        """Read changed lines one by one; the first that is not what it was, or the ``end``."""
+        layout, read_tail = self._layout, self.grammar.tail
+        for index, line, head in zip(indices, lines, heads, strict=True):
             if not line.startswith(head):
-                met = offset
-                break
-            series: Any = cells[index]
-            kind = series.kind
+                return index
+            series: Any = layout.cells[index]
             try:
-                if kind == _DYNAMIC:
-                    tails[index] = self._value(self.grammar.tail(line, len(head)))
+                if series.kind is Kind.DYNAMIC:
+                    layout.tails[index] = self._value(read_tail(line, len(head)))
                 else:
-                    text = line[len(head) :]
-                    value = read_number(text) if text.translate(None, _PLAIN) else float(text)
-                    target, place = series.target, series.at
-                    if kind == _NUMBER:
-                        target[place] = pack_value(VALUE_TAG, value) + target[place][VALUE_BYTES:]
-                    elif kind == _MEMBER:
-                        target.values[place] = value
-                        if not target.is_dirty:
-                            target.is_dirty = True
-                            layout.dirty.append(target)
-            except ValueError:  # that a line is not plain any more is no error
-                met = offset
-                break
-            known[index] = line
-        self._at = at + met
-        return met
+                    _write(layout, [index], [read_number(line[len(head) :])])
+            except ExpositionError:  # a line that is not what it was is no error yet
+                return index
+            layout.lines[index] = line
+        return end
 
     def _value(self, tail: Tail) -> Value:
         """What a line says, as far as it is wanted."""

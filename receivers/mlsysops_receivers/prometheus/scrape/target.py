@@ -112,11 +112,9 @@ class TargetSeries:
     def _mark_all(self, request: Request, time: bytes) -> None:
         """Add stale markers for all that was there."""
         if self._is_present:
-            for metric in self._layout.metrics:
+            for metric in self._layout.by_key.values():
                 points = self._stale(metric, self._layout, lambda _: True, time)
-                if points:
-                    before, after = metric.frame.around(len(points))
-                    request.pieces(metric.place).extend((before, points, after))
+                _write(request, metric, points)
         self._is_present = False
 
     def _written(
@@ -130,27 +128,15 @@ class TargetSeries:
         time = _pack_time(at_ns)
         moments = Moments(at_ns, self._options.ahead_ms_max)
         request = Request()
-        place, pieces = None, []
-        for key, metric in layout.by_key.items():
-            if metric.place is not place:
-                place = metric.place
-                pieces = request.pieces(place)
-            if metric.is_dynamic or (markers and key in markers):
-                points = (
-                    moments.points(metric, layout.tails)
-                    if metric.is_dynamic
-                    else time.join(metric.chunks)
-                )
-                if key in markers:
-                    points += markers.pop(key)[1]
-                before, after = metric.frame.around(len(points))
-                if points:
-                    pieces += (before, points, after)
-            else:
-                pieces += (metric.before, time.join(metric.chunks), metric.after)
-        for metric, points in markers.values():
-            before, after = metric.frame.around(len(points))
-            request.pieces(metric.place).extend((before, points, after))
+        if markers or not layout.is_filled:
+            self._write_each(request, layout, moments, markers, time)
+        else:
+            for place, template in layout.templates.items():
+                template.write(request.pieces(place), time)
+            for metric in layout.dynamic:
+                _write(request, metric, moments.points(metric, layout.tails))
+        if not layout.is_filled:
+            layout.fill_templates()
         numbers = (1, layout.samples, layout.kept, read.added)
         self._reports.write(request.pieces(self._maker.place), time, report, numbers)
         return Scraped(
@@ -165,11 +151,37 @@ class TargetSeries:
             rejected=layout.rejected,
         )
 
+    def _write_each(
+        self,
+        request: Request,
+        layout: Layout,
+        moments: Moments,
+        markers: dict[MetricKey, tuple[Metric, bytes]],
+        time: bytes,
+    ) -> None:
+        """Write a new layout metric by metric, each with its markers."""
+        for key, metric in layout.by_key.items():
+            if metric.is_dynamic:
+                points = moments.points(metric, layout.tails)
+            else:
+                points = metric.points(time)
+            if key in markers:
+                points += markers.pop(key)[1]
+            _write(request, metric, points)
+        for metric, points in markers.values():
+            _write(request, metric, points)
+
     def __len__(self) -> int:
         return len(self._layout.by_head)
 
     def __repr__(self) -> str:
         return f"<TargetSeries {self._maker.place.instance} [{len(self)} series]>"
+
+
+def _write(request: Request, metric: Metric, points: bytes) -> None:
+    if points:
+        before, after = metric.frame.around(len(points))
+        request.pieces(metric.place).extend((before, points, after))
 
 
 class Scrape:
