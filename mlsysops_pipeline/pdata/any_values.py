@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import struct
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ _HTML = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )
 """What Go's JSON encoder escapes inside strings beside what JSON wants."""
+_HTML_FIND = re.compile("[<>&\u2028\u2029]").search
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def serialize(value: Any) -> bytes:
@@ -83,7 +86,7 @@ def as_text(value: Any) -> str:
         return format_double(value.double_value)
     if kind == "bytes_value":
         return base64.b64encode(value.bytes_value).decode()
-    return _as_json(value)
+    return as_json(value)
 
 
 def format_double(number: float) -> str:
@@ -97,24 +100,27 @@ def format_double(number: float) -> str:
     return format(Decimal(repr(number)), "f").removesuffix(".0")
 
 
-def _as_json(value: Any) -> str:
+def as_json(value: Any) -> str:
+    """An ``AnyValue`` of a view as JSON, as the Collector writes it inside lists and maps."""
     kind = value.WhichOneof("value")
     if kind is None:
         return "null"
     if kind == "array_value":
-        return f"[{','.join(map(_as_json, value.array_value.values))}]"
+        return f"[{','.join(map(as_json, value.array_value.values))}]"
     if kind == "kvlist_value":
         # The first of equal keys counts, as in the rest of the processor.
         pairs = {_decoded(pair.key): pair.value for pair in reversed(value.kvlist_value.values)}
-        inner = (f"{_quoted(key)}:{_as_json(pairs[key])}" for key in sorted(pairs))
+        inner = (f"{quoted(key)}:{as_json(pairs[key])}" for key in sorted(pairs))
         return f"{{{','.join(inner)}}}"
     text = as_text(value)
     is_text = kind in {"string_value", "bytes_value"} or text.startswith("json:")
-    return _quoted(text) if is_text else text
+    return quoted(text) if is_text else text
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).translate(_HTML)
+def quoted(text: str) -> str:
+    """Text as JSON, as Go's encoder writes it."""
+    found = _encode(text)
+    return found.translate(_HTML) if _HTML_FIND(found) else found
 
 
 def _decoded(text: bytes) -> str:

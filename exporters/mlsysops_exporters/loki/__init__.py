@@ -1,0 +1,183 @@
+"""Sends logs to Grafana Loki (`loki`): by its push API, or as OTLP where the endpoint is that.
+
+**Order.** Payloads are delivered one after the other, and each is tried until it is delivered or
+given up before the next one begins: what the core's queue is told is in `Config.in_force`. The
+requests of one payload go out in parallel if they have no stream in common (`requests`).
+
+**What is sent.** Labels: the older Collector's four, those attributes that the configuration names
+(Loki's own list unless it does), and those that hints ask for (`loki.attribute.labels`,
+`loki.resource.labels`). The line is the body; a map or list is JSON. All other attributes, of
+record, scope and resource, the severity and the ids of trace and span are structured metadata. The
+time is the record's, else the one at which it was observed, else now. `loki.format` and the key
+`format` ask for the lines that the Collector's exporter wrote; `loki.tenant` names the attribute
+that says whose a record is.
+
+**What is refused** is counted whole (reason `rejected`) and Loki's answer logged once; records that
+cannot be read are not sent but counted (reason `unsendable`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from mlsysops_exporters.loki.config import Config
+from mlsysops_exporters.loki.delivery import Delivery
+from mlsysops_exporters.loki.posting import Posting, post, request_headers
+from mlsysops_exporters.loki.requests import lanes
+from mlsysops_exporters.loki.streams import Streams, Translator
+from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
+from mlsysops_pipeline.delivery.attempts import Attempts
+from mlsysops_pipeline.delivery.causes import CauseLog
+from mlsysops_pipeline.delivery.otlp_http import OtlpHttpExporter
+from mlsysops_pipeline.delivery.workers import current_task
+from mlsysops_pipeline.errors import MalformedError, PermanentError, RetryableError
+from mlsysops_pipeline.pdata.signal import Signal
+from mlsysops_pipeline.transport.http_client import HttpClient
+from mlsysops_pipeline.transport.outgoing import OutgoingHeaders, client_authenticator
+from mlsysops_pipeline.transport.tls import client_context_source
+
+if TYPE_CHECKING:
+    from mlsysops_exporters.loki.requests import Request
+    from mlsysops_pipeline.pdata.payload import Payload
+
+__all__ = ["FACTORY", "Config", "LokiExporter"]
+
+_MEMORY_FACTOR: Final = 3
+"""What a view, entries, requests and their compressed copies take, as a multiple of the payload."""
+
+
+class LokiExporter:
+    """Implements `Exporter`, for the push API."""
+
+    def __init__(self, config: Config, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._clock = settings.clock
+        self._url = config.url
+        self._headers = OutgoingHeaders(config.headers, None)
+        self._client: HttpClient | None = None
+        self._causes = CauseLog(settings.logger, settings.clock)
+        self._translator = Translator(config, self._clock.unix_ns, self._unsendable)
+        self._turn = asyncio.Lock()
+        self._unfinished: Delivery | None = None
+        self._charged = 0
+        self._attempts: Attempts[Posting, None] = Attempts(self._post, config.timeout, self._clock)
+
+    @property
+    def telemetry_attributes(self) -> dict[str, str]:
+        """What self-metrics say about the peer."""
+        return {"server.address": self._url.host, "server.port": str(self._url.port)}
+
+    async def start(self) -> None:
+        """Read certificates and find the authenticator. Connecting waits for the first payload.
+
+        Raises `OSError` for a certificate that cannot be used, `ConfigError` for an authenticator
+        that cannot be used.
+        """
+        config, settings = self._config, self._settings
+        if config.auth is not None:
+            # As in the Collector, only gRPC refuses plaintext (components, F4 and F5).
+            name = config.auth.authenticator
+            authenticator = client_authenticator(settings.host, name, is_plaintext=False)
+            if authenticator.needs_tls and self._url.is_plaintext:
+                settings.logger.warning("the credentials of %s are sent in plaintext", name)
+            self._headers = OutgoingHeaders(config.headers, authenticator)
+        tls = None
+        if not self._url.is_plaintext:
+            tls = client_context_source(config.tls, ("http/1.1",), settings.logger)
+        self._client = HttpClient(config, tls)
+        await self._client.open()
+
+    async def export(self, payload: Payload) -> ExportResult | None:
+        """Deliver what is left of a payload."""
+        async with self._turn:  # behind the core's queue nobody waits here: `Config.in_force`
+            try:
+                delivery = self._unfinished
+                if delivery is None or delivery.payload is not payload:
+                    self._hold(None)
+                    self._charge(payload)
+                    delivery = await self._begin(payload)
+                    self._unfinished = delivery
+                result = await delivery.attempt(self._config.parallelism)
+            except PermanentError:
+                self._hold(None)
+                raise
+            self._hold(None)
+            return result
+
+    def _charge(self, payload: Payload) -> None:
+        self._charged = _MEMORY_FACTOR * payload.size
+        self._settings.memory.charge(self._charged)
+
+    def _hold(self, delivery: Delivery | None) -> None:
+        """Keep a delivery until the next attempt; without one, its memory is free."""
+        self._unfinished = delivery
+        if delivery is None:
+            self._settings.memory.release(self._charged)
+            self._charged = 0
+
+    async def _begin(self, payload: Payload) -> Delivery:
+        client, url = self._client, self._url.text
+        if client is None:
+            raise PermanentError("the exporter is not running")
+        headers = request_headers(self._headers.of(payload.metadata))
+        streams = await self._translated(payload)
+
+        async def send(request: Request) -> None:
+            task, now_s = current_task(), self._clock.monotonic()
+            await self._attempts.run(Posting(client, url, headers, request), task, now_s)
+
+        return Delivery(payload, lanes(streams, self._config.max_batch_size_bytes), send)
+
+    async def _translated(self, payload: Payload) -> Streams:
+        """The records of all members; a member that is malformed costs only itself."""
+        streams = Streams()
+        for wire in payload.wires:
+            try:
+                for _ in self._translator.translate(wire, streams):
+                    await asyncio.sleep(0)
+            except MalformedError as failure:
+                self._unsendable(failure.message)
+        return streams
+
+    def _unsendable(self, cause: str) -> None:
+        self._causes.say(
+            "unsendable", logging.ERROR, f"dropped a record that cannot be read: {cause}"
+        )
+
+    async def _post(self, posting: Posting) -> None:
+        await post(posting, self._clock)
+
+    async def shutdown(self) -> None:
+        """Close the connections."""
+        self._hold(None)
+        self._attempts.abort(RetryableError("the exporter is being shut down"))
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def __repr__(self) -> str:
+        return f"<LokiExporter {self._url} {self._translator!r} {self._unfinished!r}>"
+
+
+def _create(
+    config: Config,
+    settings: Settings,
+    next_: None,  # noqa: ARG001  the factory's contract
+) -> LokiExporter | OtlpHttpExporter:
+    if config.is_otlp:
+        return OtlpHttpExporter(config.otlp(), settings)
+    return LokiExporter(config, settings)
+
+
+FACTORY = Factory(
+    kind=Kind.EXPORTER,
+    type="loki",
+    config=Config,
+    create=_create,
+    signals=frozenset({Signal.LOGS}),
+    stability=Stability.BETA,
+    notes="the push API, or OTLP where the endpoint ends in /otlp",
+)

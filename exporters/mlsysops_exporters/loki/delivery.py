@@ -1,0 +1,89 @@
+"""The delivery of one payload: which of its requests are still to be sent.
+
+What arrived is not sent again when the core tries the same payload once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mlsysops_pipeline.component import ExportResult
+from mlsysops_pipeline.errors import DropReason, PermanentError, RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from mlsysops_exporters.loki.requests import Lane, Request
+    from mlsysops_pipeline.pdata.payload import Payload
+
+
+class Delivery:
+    """What is left of one payload. ``post`` sends a request or raises a `ConsumeError`."""
+
+    def __init__(
+        self, payload: Payload, lanes: list[Lane], post: Callable[[Request], Awaitable[None]]
+    ) -> None:
+        self.payload = payload
+        self._lanes = lanes
+        self._post = post
+        self._accepted = 0
+        self._rejected = 0
+        self._refusal: PermanentError | None = None
+
+    async def attempt(self, parallelism: int) -> ExportResult | None:
+        """Send what is left; what is to be reported of it all.
+
+        Raises `RetryableError` if something is still left, and `PermanentError` if Loki refused
+        all of it.
+        """
+        waiting = list(reversed(self._lanes))
+        failures: list[RetryableError] = []
+
+        async def send_some() -> None:
+            while waiting and not failures:
+                lane = waiting.pop()
+                try:
+                    while lane:
+                        await self._send(lane[0])
+                        del lane[0]
+                except RetryableError as failure:
+                    failures.append(failure)
+
+        try:
+            if len(waiting) == 1:
+                await send_some()
+            else:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(parallelism, len(waiting))):
+                        group.create_task(send_some())
+        finally:
+            self._lanes = [lane for lane in self._lanes if lane]
+        if failures:
+            raise max(failures, key=lambda failure: failure.retry_after_s or 0.0)
+        return self._result()
+
+    async def _send(self, request: Request) -> None:
+        try:
+            await self._post(request)
+        except PermanentError as refusal:
+            self._rejected += request.items  # whole: Loki does not say what of it it took
+            self._refusal = refusal
+        else:
+            self._accepted += request.items
+
+    def _result(self) -> ExportResult | None:
+        refusal = self._refusal
+        unsendable = self.payload.items - self._accepted - self._rejected
+        if refusal is not None and not self._accepted and not unsendable:
+            raise refusal
+        if not self._rejected and not unsendable:
+            return None
+        message = "" if refusal is None else refusal.message
+        return ExportResult(self._rejected, message, DropReason.REJECTED, unsendable)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Delivery of {self.payload!r} accepted={self._accepted} rejected={self._rejected} "
+            f"lanes={len(self._lanes)}>"
+        )

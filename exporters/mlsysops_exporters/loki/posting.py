@@ -1,0 +1,105 @@
+"""One push to Loki, and what its answer means.
+
+2xx (Loki says 204): it arrived. 429, 5xx and no answer at all: try again, not before
+``Retry-After``. Everything else is final. Loki says 400 when single entries are too old, too long
+or have too many labels, and keeps the others of the request: it does not say how many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mlsysops_pipeline.config.schema import without_password
+from mlsysops_pipeline.errors import Code, PermanentError, RetryableError
+from mlsysops_pipeline.transport.client_settings import OWN_HEADERS
+from mlsysops_pipeline.transport.compression import compress
+from mlsysops_pipeline.transport.http_client import (
+    AnswerTooLargeError,
+    UnreachableError,
+    retry_after_s,
+)
+from mlsysops_pipeline.transport.outgoing import HOPS_HEADER
+from mlsysops_pipeline.version import user_agent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlsysops_exporters.loki.requests import Request
+    from mlsysops_pipeline.clock import Clock
+    from mlsysops_pipeline.transport.http_client import HttpClient, HttpReply
+
+TENANT_HEADER: Final = "x-scope-orgid"
+
+_FIXED: Final = {"content-type": "application/x-protobuf", "user-agent": user_agent()}
+_CODES: Final = {
+    401: Code.UNAUTHENTICATED,
+    403: Code.PERMISSION_DENIED,
+    404: Code.UNIMPLEMENTED,
+    413: Code.RESOURCE_EXHAUSTED,
+}
+"""What a sender that waits for the result is told; all else is internal. Not even 400 is called bad
+data: the core would look for it in what Loki has taken."""
+
+_LINE_END: Final = re.compile(r"[\r\n\0]")
+_TEXT_CHARACTERS_MAX: Final = 256
+_INLINE_BYTES_MAX: Final = 1 << 20
+"""What the event loop compresses itself, in about a millisecond."""
+
+
+def request_headers(given: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a request, from the configured ones and an authenticator's.
+
+    Raises `PermanentError` for a value that came with the data and would end its header early.
+    """
+    headers = {
+        name: value
+        for name, value in given.items()
+        if name not in OWN_HEADERS and name != HOPS_HEADER  # Loki is no collector
+    }
+    for name, value in headers.items():
+        if _LINE_END.search(value):
+            raise PermanentError(f"header {name} has a value with a line end")
+    return _FIXED | headers | {"content-type": _FIXED["content-type"]}
+
+
+class Posting(NamedTuple):
+    """One request on its way."""
+
+    client: HttpClient
+    url: str
+    headers: Mapping[str, str]
+    request: Request
+
+
+async def post(posting: Posting, clock: Clock) -> None:
+    """Deliver one request. Raises `RetryableError` or `PermanentError`."""
+    client, url, headers, request = posting
+    if request.tenant:
+        headers = {**headers, TENANT_HEADER: request.tenant}
+    if len(request.body) <= _INLINE_BYTES_MAX:
+        compressed = compress("snappy", request.body)
+    else:
+        compressed = await asyncio.to_thread(compress, "snappy", request.body)
+    try:
+        reply = await client.post(url, headers, compressed)
+    except UnreachableError as failure:
+        text = f"failed to make an HTTP request: {without_password(url)}: {failure}"
+        raise RetryableError(text) from failure
+    except AnswerTooLargeError:
+        return  # a success all the same
+    if 200 <= reply.status < 300:
+        return
+    text = f"Loki returned HTTP status {reply.status}: {_shown(reply)}"
+    if reply.status == 429 or reply.status >= 500:
+        wait_s = retry_after_s(reply.retry_after, clock.unix_ns() / 1e9)
+        raise RetryableError(text, retry_after_s=wait_s)
+    raise PermanentError(text, code=_CODES.get(reply.status, Code.INTERNAL))
+
+
+def _shown(reply: HttpReply) -> str:
+    """The beginning of what Loki says."""
+    text = " ".join(reply.body[: 4 * _TEXT_CHARACTERS_MAX].decode("utf-8", "replace").split())
+    printable = "".join([c if c.isprintable() else "?" for c in text])
+    return printable[:_TEXT_CHARACTERS_MAX] or "it does not say why"
