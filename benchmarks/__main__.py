@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import compare, known_peers, markdown, measure, ratios, report, scenarios
 from benchmarks.process import OURS, Peer
 from benchmarks.progress import Progress
-from benchmarks.scenarios import Idle, Scenario
+from benchmarks.scenarios import Idle, Load, Scenario
 
 _RESULTS = Path("benchmarks/results/latest.json")
 
@@ -38,7 +38,9 @@ def main() -> int:
     for name, text in [*versions.items(), *((name, "absent") for name in absent)]:
         print(f"peer {name}: {text}")
     conditions = measure.Conditions.of_this_machine(options.seconds)
-    total = sum(peer.can(one.setup) for one in chosen for peer in peers) * options.runs
+    total = sum(
+        _count(one, options.runs) for one in chosen for peer in peers if peer.can(one.setup)
+    )
     results: list[dict[str, Any]] = []
     failures: list[str] = []
     with Progress(total) as progress:
@@ -98,7 +100,7 @@ def _runs(
 ) -> list[dict[str, Any]]:
     able = [peer for peer in peers if peer.can(scenario.setup)]
     runs: dict[str, list[dict[str, Any]]] = {peer.name: [] for peer in able}
-    for _ in range(count):
+    for _ in range(_count(scenario, count)):
         # Peers take turns, so that a machine that slows down slows all of them.
         for peer in able:
             progress.show(f"{scenario.name}, {peer.name}")
@@ -117,6 +119,10 @@ def _runs(
     for result in results:
         progress.print(report.row(result))
     return results
+
+
+def _count(scenario: Scenario, runs: int) -> int:
+    return min(runs, scenario.runs_max) if isinstance(scenario, Load) else runs
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SIZED = re.compile(r"(.+) (\d+)")
-_MEMORY_PLOTS = ("saturated", "node")
+_MEMORY_PLOTS = ("overload", "saturated", "node")
 _GOALS = {"ready_s": "s to ready", "resident_mib": "MiB idle"}
 
 

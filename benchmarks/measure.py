@@ -161,7 +161,7 @@ def _load(
     port = collector.grpc_port if scenario.transport == "grpc" else collector.http_port
     plan = Plan(
         scenario.transport, port, str(workload.signal), workload.items, workload.points,
-        scenario.rate, conditions.seconds, conditions.warm_up_s,
+        scenario.rate, scenario.seconds or conditions.seconds, conditions.warm_up_s,
         scenario.connections, scenario.in_flight, workload.steady, scenario.setup.compression,
     )  # fmt: skip
     signal = plan.signal

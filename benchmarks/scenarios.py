@@ -73,6 +73,10 @@ class Load:
     in_flight: int
     at_most: float | None = None
     """The goal: CPU per item divided by that of the Go collector."""
+    seconds: float | None = None
+    """How long, where that is not left to the command line."""
+    runs_max: int = 1000
+    """The most runs of one session: those of minutes are not repeated as often."""
 
 
 Scenario = Idle | Load | Scrape
@@ -95,6 +99,7 @@ def matches(name: str, wanted: list[str]) -> bool:
 _KEYS = {
     "name", "config", "arguments", "idle", "transports", "workloads", "sizes", "connections",
     "in_flight", "sink", "compression", "rotel", "series", "page_s", "scrape", "quick", "at_most",
+    "seconds", "runs_max",
 }  # fmt: skip
 
 
@@ -150,4 +155,6 @@ def _loads(plan: dict[str, Any], setup: Setup, goals: dict[str, float]) -> Itera
             plan["connections"],
             plan["in_flight"],
             next((goal for words, goal in goals.items() if matches(name, [words])), None),
+            plan.get("seconds"),
+            plan.get("runs_max", 1000),
         )
