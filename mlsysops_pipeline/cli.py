@@ -209,10 +209,17 @@ def _framework(options: argparse.Namespace) -> framework_environment.Reading:
 
 def _load(options: argparse.Namespace) -> tuple[Configuration | None, list[Problem]]:
     from mlsysops_pipeline.config import load_configuration  # noqa: PLC0415
-    from mlsysops_pipeline.config.problems import Position, warning  # noqa: PLC0415
+    from mlsysops_pipeline.config.files import unreadable  # noqa: PLC0415
+    from mlsysops_pipeline.config.problems import (  # noqa: PLC0415
+        Position,
+        in_file_order,
+        warning,
+    )
     from mlsysops_pipeline.registry import Registry  # noqa: PLC0415
 
     configuration, problems = load_configuration(sources(options), Registry.installed())
+    if configuration is not None:
+        problems = in_file_order([*problems, *unreadable(configuration)])
     own = str(modes.configuration_folder())
     notes = _framework(options).notes if options.mode is not None else []
     return configuration, [

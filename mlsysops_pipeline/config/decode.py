@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import AliasChoices, BaseModel, ValidationError
 
+from mlsysops_pipeline.config import old_keys
 from mlsysops_pipeline.config.constraints import explained
 from mlsysops_pipeline.config.convert import BAD, DEFAULT, Reference, convert
 from mlsysops_pipeline.config.nodes import Node, NotConfigurationError, from_plain
@@ -141,7 +142,8 @@ class Decoder:
         # Only keys that do something are worth listing; what is always refused is not even meant.
         useful = [f.key for f in known.values() if not f.marks]
         meant = [f.key for f in known.values() if not any(m.is_final for m in f.marks)]
-        suggestion = did_you_mean(key, meant, useful) or "it has no keys"
+        old = old_keys.hint(key, known)
+        suggestion = old or did_you_mean(key, meant, useful) or "it has no keys"
         self.error(child.at, (*path, key), "unknown key", suggestion)
         return next((name for name in meant if f'"{name}"' in suggestion), "")
 

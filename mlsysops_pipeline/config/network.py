@@ -1,7 +1,7 @@
 """Sockets: two servers on one port, and exporters that send to our own receivers.
 
-Names are not looked up. Of an address the routing table of this machine says whether it is one of
-its own; nothing is sent for that.
+Names are not looked up, except in the hosts file. Of an address the routing table says whether it
+is one of this machine's own; nothing is sent for that.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.component import Kind
 from mlsysops_pipeline.config.connections import following
 from mlsysops_pipeline.config.decode import models_in
-from mlsysops_pipeline.config.problems import Path, Position, Problem, error, path_text, warning
+from mlsysops_pipeline.config.problems import Position, Problem, error, path_text, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from mlsysops_pipeline.config.nodes import Node
     from mlsysops_pipeline.config.outline import Defined, Outline
+    from mlsysops_pipeline.config.problems import Path as KeyPath
     from mlsysops_pipeline.config.schema import Endpoint
     from mlsysops_pipeline.ids import ComponentID, PipelineID
     from mlsysops_pipeline.pdata.signal import Signal
@@ -31,6 +33,9 @@ _EVERY_4 = "every IPv4 address"
 _EVERY_6 = "every IPv6 address"
 _WILDCARDS = {_EVERY_4, _EVERY_6}
 _LOOPBACK = ("127.0.0.1", "::1")
+HOSTS_FILE = Path("/etc/hosts")
+"""Names that are known without asking anybody."""
+_HOSTS_CHARACTERS_MAX = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Socket:
     host: str
     port: int
     position: Position
-    path: Path
+    path: KeyPath
     is_written: bool = True
 
     @property
@@ -59,7 +64,7 @@ def clashes(outline: Outline) -> Iterator[Problem]:
         if component.config is not None:
             sockets += listeners_of(component)
     if outline.telemetry is not None:
-        path: Path = ("service", "telemetry")
+        path: KeyPath = ("service", "telemetry")
         sockets += _listeners(outline.telemetry, outline.root.find(path)[0], path)
     sockets.sort(key=lambda s: (s.position.order, s.position.line, s.position.column))
     for index, later in enumerate(sockets):
@@ -78,7 +83,7 @@ def listeners_of(component: Defined) -> list[Socket]:
     return _listeners(component.config, component.node, component.path)
 
 
-def _listeners(config: BaseModel, node: Node, path: Path) -> list[Socket]:
+def _listeners(config: BaseModel, node: Node, path: KeyPath) -> list[Socket]:
     return [
         _socket(endpoint, node, (*path, *inner), inner)
         for inner, model in models_in(config)
@@ -94,7 +99,7 @@ def _destinations(component: Defined) -> list[Socket]:
     ]
 
 
-def _socket(endpoint: Endpoint, node: Node, path: Path, inner: Path) -> Socket:
+def _socket(endpoint: Endpoint, node: Node, path: KeyPath, inner: KeyPath) -> Socket:
     found, steps = node.find((*inner, *endpoint.path))
     complete = steps == len(inner) + len(endpoint.path)
     position = found.position if complete else found.at
@@ -188,11 +193,26 @@ def _reaches(destination: Socket, listener: Socket) -> bool:
 def _is_this_machine(host: str) -> bool:
     if host in {"", "0.0.0.0", "::", "localhost", socket.gethostname().lower()}:  # noqa: S104
         return True
-    return _is_address(host) and (ipaddress.ip_address(host).is_loopback or _is_ours(host))
+    if not _is_address(host):
+        return any(_is_ours(address) for address in _in_hosts_file(host))
+    return _is_ours(host)
+
+
+def _in_hosts_file(name: str) -> list[str]:
+    """The addresses that this machine's own list has for a name."""
+    try:
+        with HOSTS_FILE.open(encoding="utf-8", errors="replace") as file:
+            lines = file.read(_HOSTS_CHARACTERS_MAX).lower().splitlines()
+    except OSError:
+        return []
+    entries = [line.partition("#")[0].split() for line in lines]
+    return [entry[0] for entry in entries if name in entry[1:] and _is_address(entry[0])]
 
 
 def _is_ours(address: str) -> bool:
     """Whether an address is that of an interface: then what goes there comes from there, too."""
+    if ipaddress.ip_address(address).is_loopback:
+        return True
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mlsysops_pipeline.registry import Registry
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -444,3 +446,30 @@ def test_a_list_in_the_collectors_comma_form_is_split_and_not_trimmed(
     assert 1 == len(loaded.good.service.pipelines)
     (pipeline,) = loaded.good.service.pipelines.values()
     assert ["debug"] == list(map(str, pipeline.exporters))
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        ("{endpoint: 'a:1', tls_settings: }", '"tls" now'),
+        ("{endpoint: 'a:1', insecure: true}", 'it belongs under "tls"'),
+        ("{endpoint: 'a:1', batcher: }", "use sending_queue.batch"),
+        ("{endpoint: 'a:1', sending_queue: {blocking: true}}", '"block_on_overflow" now'),
+        ("{endpoint: 'a:1', retry_settings: }", '"retry_on_failure"'),
+        ("{endpoint: 'a:1', sending_queue: {batch: {min_size_items: 1}}}", '"min_size" now'),
+    ],
+)
+def test_a_key_of_older_files_has_its_successor(load: Load, body: str, hint: str) -> None:
+    text = (
+        "receivers: {otlp: {protocols: {grpc: }}}\n"
+        f"exporters: {{otlp_grpc: {body}}}\n"
+        "service: {pipelines: {logs: {receivers: [otlp], exporters: [otlp_grpc]}}}\n"
+    )
+    (line,) = load(text, registry=Registry.installed()).errors
+    assert "unknown key" in line
+    assert hint in line
+
+
+def test_the_same_word_elsewhere_is_a_word_like_any_other(load: Load, good: str) -> None:
+    (line,) = load(good.replace("debug:", "debug: {insecure: true}")).errors
+    assert line.endswith("exporters.debug.insecure: unknown key (it has no keys)")

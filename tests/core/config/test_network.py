@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mlsysops_pipeline.config import network
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.core.config.conftest import Load
 
 
@@ -104,6 +108,24 @@ def sends_to(listen: str, destination: str) -> str:
     )
 
 
+@pytest.fixture(autouse=True)
+def _hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("127.0.1.1 me.example me # next.example\n10.0.0.1 up.example\nnonsense x\n\n")
+    monkeypatch.setattr(network, "HOSTS_FILE", path)
+
+
+def test_an_address_of_an_interface_is_this_machine(load: Load) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("no route, and so no interface but the loopback")
+        own = probe.getsockname()[0]
+    assert load(sends_to("0.0.0.0:43170", f"{own}:43170")).good.loops
+    assert not load(sends_to("127.0.0.1:43170", f"{own}:43170")).good.loops
+
+
 @pytest.mark.parametrize(
     ("listen", "destination"),
     [
@@ -116,6 +138,7 @@ def sends_to(listen: str, destination: str) -> str:
         ("localhost:43170", ":43170"),
         ("0.0.0.0:43170", "0.0.0.0:43170"),
         ("0.0.0.0:43170", f"{socket.gethostname()}:43170"),
+        ("0.0.0.0:43170", "Me.Example:43170"),
         ("gateway.example:43170", "gateway.example:43170"),
         ("10.0.0.1:43170", "10.0.0.1:43170"),
         ("unix:/a", "unix:/a"),
@@ -137,6 +160,7 @@ def test_an_exporter_that_sends_to_its_own_receiver_is_warned_about(
         ("0.0.0.0:43170", "127.0.0.1:43171"),
         ("0.0.0.0:43170", "10.0.0.1:43170"),
         ("0.0.0.0:43170", "next.example:43170"),
+        ("0.0.0.0:43170", "up.example:43170"),
         ("127.0.0.1:43170", "[::1]:43170"),
         ("10.0.0.1:43170", "127.0.0.1:43170"),
         ("127.0.0.1:0", "127.0.0.1:4317"),
