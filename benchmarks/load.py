@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import ssl
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -46,6 +47,8 @@ class Plan:
     steady: bool = False
     """See `Workload`; not with compression, as times are put in late."""
     compression: str = "none"
+    certificate: str = ""
+    """The file of the certificate that the collector shows, where there is TLS."""
 
 
 @dataclass(slots=True)
@@ -87,10 +90,14 @@ class Client(Protocol):
 class Line:
     """A connection with its socket."""
 
-    def __init__(self, client: Client, port: int) -> None:
+    def __init__(self, client: Client, port: int, certificate: str = "") -> None:
         self.client = client
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if certificate:
+            context = ssl.create_default_context(cafile=certificate)
+            context.set_alpn_protocols(["h2" if isinstance(client, GrpcClient) else "http/1.1"])
+            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
         self.socket.settimeout(0)
         self.due_s: dict[int, float] = {}
         self.unsent = b""
@@ -104,15 +111,21 @@ class Line:
                 parts.clear()
             try:
                 sent = self.socket.send(self.unsent)
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return
             self.unsent = self.unsent[sent:]
 
     def receive(self) -> list[tuple[int, bool]]:
         """Read once. Raises `ConnectionError` at the end of the stream."""
-        data = self.socket.recv(262_144)
+        try:
+            data = self.socket.recv(262_144)
+        except ssl.SSLWantReadError:
+            return []  # half a record
         if not data:
             raise ConnectionError("the collector closed the connection")
+        # `select` does not see what TLS has read and holds.
+        while isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            data += self.socket.recv(262_144)
         return self.client.receive(data)
 
     def fileno(self) -> int:
@@ -135,6 +148,7 @@ class Generator:
                 if plan.transport == "grpc"
                 else HttpClient(authority, signal.url_path, requests, plan.compression),
                 plan.port,
+                plan.certificate,
             )
             for _ in range(plan.connections)
         ]

@@ -90,6 +90,8 @@ class Measured:
             "TARGET_PORT": str(around.target),
             "COMPRESSION": setup.compression,
         }
+        self.certificate = ""
+        """The file of the certificate that it shows, where it has one."""
         self._setup = setup
         self._core = core
         self._stack = ExitStack()
@@ -103,6 +105,9 @@ class Measured:
     def __enter__(self) -> Self:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         self._log = folder / "log"
+        if self._setup.tls:
+            self._values |= _make_certificate(folder)
+            self.certificate = self._values["CERTIFICATE"]
         arguments = self.peer.arguments(self._setup, self._values)
         environment = os.environ | {f"BENCH_{name}": text for name, text in self._values.items()}
         began_s = time.perf_counter()
@@ -259,6 +264,22 @@ def _peak_bytes(pid: int) -> int:
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def _make_certificate(folder: Path) -> dict[str, str]:
+    """A certificate for this machine, by OpenSSL's command, and its key."""
+    certificate, key = str(folder / "certificate.pem"), str(folder / "key.pem")
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+            "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-out", certificate, "-keyout", key,
+        ],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return {"CERTIFICATE": certificate, "KEY": key}
 
 
 def free_port() -> int:

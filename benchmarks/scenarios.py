@@ -37,6 +37,8 @@ class Setup:
     rotel: bool = False
     series: int = 0
     """Of the page that the program `target` serves to be scraped; zero: there is none."""
+    tls: bool = False
+    """Whether requests come in by TLS."""
     page_s: float = 0.0
     """How often the collector's own Prometheus page is read; zero: never."""
 
@@ -99,7 +101,7 @@ def matches(name: str, wanted: list[str]) -> bool:
 _KEYS = {
     "name", "config", "arguments", "idle", "transports", "workloads", "sizes", "connections",
     "in_flight", "sink", "compression", "rotel", "series", "page_s", "scrape", "quick", "at_most",
-    "seconds", "runs_max",
+    "seconds", "runs_max", "tls",
 }  # fmt: skip
 
 
@@ -122,6 +124,7 @@ def _scenarios(plan: dict[str, Any]) -> Iterator[Scenario]:
             compression,
             plan.get("rotel", False) and compression in _ROTEL_COMPRESSIONS,
             plan.get("series", 0),
+            plan.get("tls", False),
             plan.get("page_s", 0.0),
         )
         if plan.get("idle"):
