@@ -76,10 +76,10 @@ class PageReader:
         """The page is complete: the last entry, if nothing ended its line."""
         try:
             entries = self._read(self._lines.finish())
-            if self._grammar.needs_end and not self._has_end:
-                raise ExpositionError("the page does not end with # EOF")
         except ExpositionError as error:
             raise ExpositionError(f"line {self._number + 1}: {error}") from error
+        if self._grammar.needs_end and not self._has_end:
+            raise ExpositionError(f"line {self._number + 1}: the page does not end with # EOF")
         return entries
 
     def _read(self, lines: list[bytes]) -> list[Sample | Comment]:

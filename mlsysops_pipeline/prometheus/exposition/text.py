@@ -22,10 +22,18 @@ __all__ = ["TEXT"]
 
 _QUOTED: Final = rb'"((?:[^"\\]|\\.)*+)"'
 _BLANK: Final = rb"[ \t]*+"
-_START: Final = re.compile(_BLANK + rb"([a-zA-Z_:][a-zA-Z0-9_:]*+)?+" + _BLANK + rb"(\{)?", re.DOTALL)
+_START: Final = re.compile(
+    _BLANK + rb"([a-zA-Z_:][a-zA-Z0-9_:]*+)?+" + _BLANK + rb"(\{)?", re.DOTALL
+)
 _LABEL: Final = re.compile(
     _BLANK + rb"(?:([a-zA-Z_][a-zA-Z0-9_]*+)|" + _QUOTED + rb")"  # 1 or 2 the name
-    rb"" + _BLANK + rb"(?:=" + _BLANK + _QUOTED + _BLANK + rb",?+|(,|(?=\})))",  # 3 the value; 4 none
+    rb""
+    + _BLANK
+    + rb"(?:="
+    + _BLANK
+    + _QUOTED
+    + _BLANK
+    + rb",?+|(,|(?=\})))",  # 3 the value; 4 none
     re.DOTALL,
 )
 _CLOSED: Final = re.compile(_BLANK + rb"\}" + _BLANK)

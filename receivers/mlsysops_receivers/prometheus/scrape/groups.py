@@ -242,9 +242,7 @@ def _histogram_packer(bounds: int, has_sum: bool) -> Callable[[list[float]], byt
             counts = map(sub, whole[1:], whole)
             if has_sum:
                 total = values[number]
-                return pack(
-                    _COUNT_TAG, whole[-1], _SUM_TAG, total, prefix, whole[0], *counts
-                )
+                return pack(_COUNT_TAG, whole[-1], _SUM_TAG, total, prefix, whole[0], *counts)
             return pack(_COUNT_TAG, whole[-1], prefix, whole[0], *counts)
         except (ValueError, OverflowError, struct.error) as error:
             # No number, or beyond a count, or a bucket that has less than the one before.

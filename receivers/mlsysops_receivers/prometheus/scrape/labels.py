@@ -47,10 +47,10 @@ class SeriesMaker:
         labels = {_NAME: head.name}
         labels.update(head.labels)
         if len(labels) <= len(head.labels):
-            return Series(raw, None, REJECTED, (), None, None)
+            return Series(raw, None, REJECTED)
         kept = self._relabelled({key: value for key, value in labels.items() if value})
         if kept is None:
-            return Series(raw, None, DROPPED, (), None, None)
+            return Series(raw, None, DROPPED)
         name = kept.get(_NAME, "")
         if not name:
             raise ScrapeError(f"relabelling left no name of {head.name!r}")
@@ -125,7 +125,7 @@ class SeriesMaker:
             else:
                 pairs.append(attribute(key, value))
         place = self._shared(job, instance, self._scope(scope))
-        return Series(raw, place, name, tuple(pairs), le, quantile)
+        return Series(raw, place, name, tuple(pairs), le=le, quantile=quantile)
 
     def _scope(self, found: dict[str, str]) -> Scope:
         """The scope that labels name, or the default; one without a name has only its own rest."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mlsysops_pipeline.errors import Bug
 from mlsysops_pipeline.prometheus.exposition import Comment, Tail
 from mlsysops_receivers.prometheus.scrape.families import Families
 from mlsysops_receivers.prometheus.scrape.making import MetricMaker
@@ -26,7 +27,7 @@ __all__ = ["REPEATED", "Cell", "Layout", "assemble"]
 
 Cell = Series | Comment | None
 """What a line is; ``None``: nothing."""
-REPEATED: Final = Series(b"", None, DROPPED, (), None, None)
+REPEATED: Final = Series(b"", None, DROPPED)
 """What a line is that repeats another one."""
 _NEVER: Final = b"\n"
 """The head of lines that are not predicted: no line has it."""
@@ -80,6 +81,12 @@ class Layout:
         self.families = Families((), trims_suffixes=False)
         self.samples = self.kept = self.duplicates = self.unmapped = self.rejected = 0
 
+    def key_of(self, series: Series) -> MetricKey:
+        """The key of the metric that a series is in, if it is in one."""
+        if series.place is None:
+            raise Bug(f"a series that is in no place: {series.head!r}")
+        family = self.families.of(series.name)
+        return (series.place, family.base, family.name, family.type)
 
     def fill_templates(self) -> None:
         """From now on values are written to templates."""

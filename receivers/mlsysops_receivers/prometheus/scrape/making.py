@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.prometheus.exposition import Tail
 from mlsysops_receivers.prometheus.scrape.encoding import (
@@ -19,7 +19,7 @@ from mlsysops_receivers.prometheus.scrape.series import Kind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlsysops_receivers.prometheus.scrape.families import Families
+    from mlsysops_receivers.prometheus.scrape.families import Families, Family
     from mlsysops_receivers.prometheus.scrape.metrics import MetricKey
     from mlsysops_receivers.prometheus.scrape.series import Place, Series
 
@@ -27,6 +27,7 @@ __all__ = ["Line", "MetricMaker", "Value", "collect"]
 
 Value = float | Tail
 """What a line says; more than a number only where it does say more."""
+_OF_POINTS: Final = frozenset({Part.VALUE, Part.BUCKET, Part.QUANTILE, Part.SUM, Part.COUNT})
 Line = tuple[int, "Series", Part, Value]
 """Where a line is, and what it is and says."""
 
@@ -82,37 +83,44 @@ class MetricMaker:
         lines = self._without_others(draft)
         if not lines:
             return None
-        place, base, _, type_ = key
-        metric = Metric(place, self._families.of(lines[0][1].name))
-        metric.members = [line[1] for line in lines]
-        if metric.frame.is_group:
-            metric.starts = {
-                line[1]: _start_field(line[3]) for line in lines if line[2] is Part.CREATED
-            }
-        elif self._starts and type_ == "counter":
-            found = {
-                series: self._starts.get((place, base, series.attributes), b"")
-                for series in metric.members
-            }
-            metric.starts = {series: start for series, start in found.items() if start}
+        family = self._families.of(lines[0][1].name)
         former = self._former.get(key)
-        if former is not None and former.is_dynamic:
-            return self._open(metric, lines)
-        if any([line[3].__class__ is Tail for line in lines]):
-            return self._open(metric, lines)
-        if former is not None and _renewed(former, metric, lines):
+        starts = self._starts_of(key, lines)
+        is_dynamic = (former is not None and former.is_dynamic) or any(
+            line[3].__class__ is Tail for line in lines
+        )
+        if former is not None and not is_dynamic and _renewed(former, family, starts, lines):
             self.unmapped += former.unmapped
             return former
+        metric = Metric(key[0], family)
+        metric.members = [line[1] for line in lines]
+        metric.starts = starts
+        if is_dynamic:
+            return self._open(metric, lines)
         if metric.frame.is_group:
             return self._grouped(metric, lines)
         return _numbers(metric, lines)
 
+    def _starts_of(self, key: MetricKey, lines: list[Line]) -> dict[Series, bytes]:
+        """The start fields of counters, and those that groups have among their lines."""
+        place, base, _, type_ = key
+        if type_ != "counter":
+            return {line[1]: _start_field(line[3]) for line in lines if line[2] is Part.CREATED}
+        if not self._starts:
+            return {}
+        found = {
+            line[1]: self._starts.get((place, base, line[1].attributes), b"") for line in lines
+        }
+        return {series: start for series, start in found.items() if start}
+
     def _without_others(self, draft: list[Line]) -> list[Line]:
         """The lines that are of points; notes what the others are for."""
+        if all(line[2] in _OF_POINTS for line in draft):
+            return draft
         lines = []
         for line in draft:
-            _, series, part, value = line
-            if part is Part.VALUE:
+            _, series, part, _ = line
+            if part in _OF_POINTS or (part is Part.CREATED and not self._is_of_counter(series)):
                 lines.append(line)
             elif part is Part.NOTHING:
                 self.unmapped += 1
@@ -122,10 +130,8 @@ class MetricMaker:
                 series.kind = Kind.IGNORED
             elif part is Part.CONSUMED:
                 series.kind = Kind.IGNORED
-            elif part is Part.CREATED and self._is_of_counter(series):
-                series.kind = Kind.FIXED
             else:
-                lines.append((*line[:3], value))
+                series.kind = Kind.FIXED
         return lines
 
     def _is_of_counter(self, series: Series) -> bool:
@@ -206,15 +212,17 @@ def _numbers(metric: Metric, lines: list[Line]) -> Metric:
     return metric
 
 
-def _renewed(former: Metric, metric: Metric, lines: list[Line]) -> bool:
+def _renewed(
+    former: Metric, family: Family, starts: dict[Series, bytes], lines: list[Line]
+) -> bool:
     """Whether nothing but values changed; gives the former metric new numbers."""
     if (
-        former.members != metric.members
-        or former.family[2:] != metric.family[2:]
-        or former.starts != metric.starts
+        former.members != [line[1] for line in lines]
+        or former.family[2:] != family[2:]
+        or former.starts != starts
     ):
         return False
-    if not metric.frame.is_group:
+    if not former.frame.is_group:
         former.numbers = [pack_value(VALUE_TAG, _number(line[3])) for line in lines]
         return True
     for _, series, _, value in lines:

@@ -65,9 +65,7 @@ class Moments:
             if found is not None:
                 rest += exemplar(_EXEMPLARS, found, time_ns)
             rest += number_end(series)
-            points.append(
-                whole_point(metric.starts.get(series, b""), _pack_time(time_ns), rest)
-            )
+            points.append(whole_point(metric.starts.get(series, b""), _pack_time(time_ns), rest))
         return b"".join(points)
 
     def _groups(self, lines: list[Line], *, is_histogram: bool) -> bytes:

@@ -29,8 +29,6 @@ from mlsysops_receivers.prometheus.scrape.options import ScrapeError
 from mlsysops_receivers.prometheus.scrape.series import Kind, Series, ident_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mlsysops_pipeline.prometheus.exposition import Grammar
     from mlsysops_receivers.prometheus.scrape.labels import SeriesMaker
     from mlsysops_receivers.prometheus.scrape.layout import Cell
@@ -50,12 +48,12 @@ _NUMBER, _MEMBER, _DYNAMIC = int(Kind.NUMBER), int(Kind.MEMBER), int(Kind.DYNAMI
 class Read(NamedTuple):
     """What a page said. ``added``: series that are new in it.
 
-    ``is_gone``: of a series of the former layout; ``None`` if none can be.
+    ``gone``: series of the former layout that it does not have any more.
     """
 
     layout: Layout
     added: int
-    is_gone: Callable[[Series], bool] | None
+    gone: set[Series]
 
 
 def _plain_values(texts: list[bytes]) -> list[float] | None:
@@ -98,6 +96,7 @@ class Page:
         layout: Layout,
         maker: SeriesMaker,
         options: ScrapeOptions,
+        *,
         content_type: str,
         former: Grammar | None,
         serial: int,
@@ -162,7 +161,7 @@ class Page:
         if self.grammar.needs_end and not self._is_ended():
             raise ScrapeError(f"line {self._number}: the page does not end with # EOF")
         if self._is_same:
-            return Read(layout, 0, None)
+            return Read(layout, 0, set())
         return self._assembled()
 
     @property
@@ -266,11 +265,14 @@ class Page:
             cell: Cell = cells[at] if at < end and line.startswith(heads[at]) else None
             if cell is REPEATED or cell is None:
                 if line[:1] in _NO_SAMPLE and not self.grammar.is_sample(line):
-                    self._remark(line, cells[at] if at < end and line == expected[at] else None)
+                    is_met = at < end and line == expected[at]
+                    if is_met:
+                        self._at = at + 1
+                    self._remark(line, cells[at] if is_met else None)
                     continue
                 cell = known.get(line[: line.rfind(b" ") + 1])
             series, value = self._sample(line, cell)
-            if series.head in known and known[series.head] is series:
+            if known.get(series.head) is series:
                 self._at = series.index + 1
             self._count(series, value)
             if not self._is_over:
@@ -284,8 +286,6 @@ class Page:
             comment: Comment | None = known
         else:
             comment = self.grammar.comment(line)
-        if known is not None or (self._at < len(self._layout.lines) and not line):
-            self._at += 1
         self._has_end = comment is not None and comment.topic is Topic.EOF
         self._lines.append(line)
         self._cells.append(comment)
@@ -345,7 +345,9 @@ class Page:
             if series.place is not None and idents.get(ident_of(series)) is series
         )
 
-        def is_gone(series: Series) -> bool:
-            return series.seen != serial and ident_of(series) not in idents
-
-        return Read(layout, added, is_gone)
+        gone = {
+            series
+            for series in self._layout.by_head.values()
+            if series.seen != serial and series.place is not None and ident_of(series) not in idents
+        }
+        return Read(layout, added, gone)

@@ -50,13 +50,12 @@ class Reports:
             "scrape_samples_post_metric_relabeling": kept,
             "scrape_series_added": added,
         }
-        for name, extra in (
-            ("scrape_timeout_seconds", report.timeout_s),
-            ("scrape_sample_limit", report.sample_limit),
-            ("scrape_body_size_bytes", report.body_bytes),
-        ):
-            if extra is not None:
-                values[name] = extra
+        extras = {
+            "scrape_timeout_seconds": report.timeout_s,
+            "scrape_sample_limit": report.sample_limit,
+            "scrape_body_size_bytes": report.body_bytes,
+        }
+        values |= {name: value for name, value in extras.items() if value is not None}
         self._written = list(values)
         for name, value in values.items():
             before, after = self._cut[name]

@@ -70,9 +70,10 @@ class Series:
         head: bytes,
         place: Place | None,
         name: str,
-        attributes: tuple[bytes, ...],
-        le: str | None,
-        quantile: str | None,
+        attributes: tuple[bytes, ...] = (),
+        *,
+        le: str | None = None,
+        quantile: str | None = None,
     ) -> None:
         self.head = head
         self.place = place

@@ -50,7 +50,12 @@ class TargetSeries:
         """
         self._serial += 1
         self._page = Page(
-            self._layout, self._maker, self._options, content_type, self._grammar, self._serial
+            self._layout,
+            self._maker,
+            self._options,
+            content_type=content_type,
+            former=self._grammar,
+            serial=self._serial,
         )
         return Scrape(self, self._page, at_ns)
 
@@ -94,12 +99,17 @@ class TargetSeries:
         self, former: Layout, read: Read, time: bytes
     ) -> dict[MetricKey, tuple[Metric, bytes]]:
         """Stale markers for what the page does not have any more (SC-3), by metric."""
-        is_gone = read.is_gone
-        if is_gone is None:
+        if not read.gone:
             return {}
+        metrics = {}
+        for series in read.gone:
+            metric = former.by_key.get(former.key_of(series))
+            if metric is not None:
+                metrics[former.key_of(series)] = metric
+        is_gone = read.gone.__contains__
         return {
             key: (metric, points)
-            for key, metric in former.by_key.items()
+            for key, metric in metrics.items()
             if (points := self._stale(metric, former, is_gone, time))
         }
 
@@ -167,6 +177,9 @@ class TargetSeries:
                 points = metric.points(time)
             if key in markers:
                 points += markers.pop(key)[1]
+            elif not metric.is_dynamic:
+                request.pieces(metric.place).extend((metric.before, points, metric.after))
+                continue
             _write(request, metric, points)
         for metric, points in markers.values():
             _write(request, metric, points)
