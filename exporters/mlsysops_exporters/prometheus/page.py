@@ -12,6 +12,7 @@ left out and reported: two of them would make the whole page wrong. The older on
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +45,8 @@ _LOOKED_AT_MAX: Final = 2_000
 """Or when this many series and names were looked at that have nothing to show."""
 
 _WHOLE_MAX: Final = 10**15
+_UNIT: Final = re.compile("[a-zA-Z0-9_:]+")
+"""What can be a unit in OpenMetrics; where names are not escaped, units are not either."""
 
 _TEXT_TYPES: Final = {
     Type.UNKNOWN: "untyped",
@@ -244,7 +247,9 @@ class _Writer:
             return f"{help_line}# TYPE {shown} {_TEXT_TYPES.get(type_, type_.value)}\n"
         unit = group.unit
         has_unit = (
-            name.endswith(f"_{unit}") if unit and type_ not in {Type.INFO, Type.STATESET} else False
+            type_ not in {Type.INFO, Type.STATESET}
+            and name.endswith(f"_{unit}")
+            and _UNIT.fullmatch(unit) is not None
         )
         unit_line = f"# UNIT {shown} {unit}\n" if has_unit else ""
         help_line = f"# HELP {shown} {escaped(help_)}\n" if help_ else ""
@@ -309,6 +314,8 @@ class _Writer:
             start = f'{head}{text}{"," if text else ""}quantile="'
             stamp = self._stamp(series) if self._has_timestamps else ""
             for quantile, number in value.quantiles:
+                if number < 0 and self._is_open:
+                    continue  # OpenMetrics has no such summaries
                 word = float_word(quantile, is_canonical=self._is_open)
                 self._lines.append(f'{start}{word}"}} {_word(number)}{stamp}\n')
             if value.sum >= 0 or not self._is_open:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Final
 
 from mlsysops_exporters.prometheus.values import Value, added, lines
 from mlsysops_exporters.prometheus.wheel import Shelf, Wheel
-from mlsysops_exporters.prometheus.wording import label_text
+from mlsysops_exporters.prometheus.wording import label_text, without_le
+from mlsysops_pipeline.prometheus.names import Kind
 from mlsysops_pipeline.prometheus.translate import TARGET_INFO
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ class Store:
         if family is TARGET_INFO:
             found = dict(labels)
             target = (found.get("job", ""), found.get("instance", ""))
+        if family.kind is Kind.EXPONENTIAL_HISTOGRAM:
+            labels = without_le(labels)
         if self._const_labels:
             labels = tuple(sorted({**self._const_labels, **dict(labels)}.items()))
         text = label_text(labels)

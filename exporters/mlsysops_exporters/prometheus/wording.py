@@ -13,6 +13,8 @@ from mlsysops_pipeline.prometheus.escaping import Escaping, escape, is_legacy_la
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mlsysops_pipeline.prometheus.points import Labels
+
 _PAIR = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|([^"=,]+))="((?:[^"\\]|\\.)*)",?', re.DOTALL)
 _BOUNDS_MAX = 1_000
 _NAMES_MAX = 1_000
@@ -28,6 +30,17 @@ def escaped(text: str) -> str:
 def label_text(pairs: Iterable[tuple[str, str]]) -> str:
     """Labels as they stand between braces. Names beyond the old alphabet are quoted (TX-2)."""
     return ",".join([f'{_label_name(name)}="{escaped(value)}"' for name, value in pairs])
+
+
+def without_le(labels: Labels) -> Labels:
+    """Labels of a series that is shown with buckets although it came without: `le` is theirs."""
+    if all(name != "le" for name, _ in labels):
+        return labels
+    taken = {name for name, _ in labels}
+    own = "exported_le"
+    while own in taken:
+        own = f"exported_{own}"
+    return tuple(sorted((own if name == "le" else name, value) for name, value in labels))
 
 
 @lru_cache(_NAMES_MAX)
@@ -57,13 +70,16 @@ def _unescaped(text: str) -> str:
 def rewritten(text: str, scheme: Escaping) -> str:
     """A `label_text` for a reader that wants its names in ``scheme`` (ES-1).
 
-    What collides then is joined, in the order of the names that it had (PO-12).
+    What collides then is joined, in the order of the names that it had (PO-12). No label gets the
+    name that stands for the metric's.
     """
     if scheme is Escaping.ALLOW_UTF_8 or not text:
         return text
     found: dict[str, str] = {}
     for name, value in label_names(text):
         key = escape(name, scheme)
+        if key == "__name__":
+            key = f"exported_{key}"
         found[key] = f"{found[key]};{value}" if key in found else value
     return ",".join([f'{name}="{value}"' for name, value in sorted(found.items())])
 

@@ -27,6 +27,7 @@ from tests.exporters.prometheus.building import (
     DELTA,
     NOW_NS,
     OPEN_METRICS,
+    UTF8,
     Request,
     families,
     label,
@@ -417,6 +418,41 @@ async def test_exponential_histograms_become_fixed_ones() -> None:
             "a_sum": 5,
             "a_count": 4,
         } == await served.values(OPEN_METRICS)
+
+
+async def test_exponential_histograms_do_not_lose_the_label_of_their_buckets() -> None:
+    # PO-12: `le` belongs to the buckets, of which there are none before the page.
+    request = Request()
+    data = request.metric("a").exponential_histogram
+    data.aggregation_temporality = CUMULATIVE
+    point = data.data_points.add(zero_count=1, count=1, sum=0, time_unix_nano=NOW_NS)
+    label(point.attributes, "le", "mine")
+    label(point.attributes, "exported_le", "mine too")
+    async with serving() as served:
+        await served.export(request)
+        found = await served.values()
+    own = 'exported_exported_le="mine",exported_le="mine too"'
+    assert 1 == found[f'a_bucket{{{own},le="+Inf"}}'] == found[f"a_count{{{own}}}"]
+
+
+async def test_what_open_metrics_has_no_place_for_is_left_out() -> None:
+    # OM-2, OM-4: units are words; values of quantiles are not negative.
+    request = Request()
+    request.metric("a", "\u00e9\nx").gauge.data_points.add(as_int=1, time_unix_nano=NOW_NS)
+    point = request.metric("b").summary.data_points.add(count=2, sum=1, time_unix_nano=NOW_NS)
+    point.quantile_values.add(quantile=0, value=-1)
+    point.quantile_values.add(quantile=1, value=2)
+    keys = {"translation_strategy": "NoUTF8EscapingWithSuffixes", "enable_open_metrics": True}
+    async with serving(**keys) as served:
+        await served.export(request)
+        opened, text = await served.scrape(OPEN_METRICS), await served.scrape()
+        whole = await served.scrape(OPEN_METRICS + UTF8)
+    assert '# TYPE "a_\u00e9\\nx" gauge\n' in whole
+    assert "# UNIT" not in whole
+    assert ["a___x", "b"] == [family.name for family in families(opened)]
+    assert 'b{quantile="1.0"}' in samples(opened)
+    assert 'b{quantile="0.0"}' not in samples(opened)
+    assert 'b{quantile="0"}' in samples(text)
 
 
 async def test_a_series_ends_when_its_sender_says_so() -> None:

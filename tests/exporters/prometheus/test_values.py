@@ -192,6 +192,14 @@ def test_labels_that_become_one_are_joined() -> None:
     assert 'a_b="x\\"y",a_dot_b="1",c="3"' == rewritten(text, Escaping.DOTS)
 
 
+@pytest.mark.parametrize(
+    ("name", "scheme"), [("_name_", Escaping.DOTS), (".\u00e9name..", Escaping.UNDERSCORES)]
+)
+def test_no_label_takes_the_place_of_the_name_of_the_metric(name: str, scheme: Escaping) -> None:
+    # ES-1: readers refuse the whole page for it.
+    assert 'exported___name__="x"' == rewritten(label_text([(name, "x")]), scheme)
+
+
 def test_the_label_that_makes_most_series_is_named() -> None:
     group = Group("requests", Type.COUNTER, "", "")
     for number in range(3_000):
