@@ -1,4 +1,4 @@
-"""Every file that the MLSysOps framework renders starts as it is, and says what is wrong with it."""
+"""Every file that the MLSysOps framework renders starts as it is, and what is wrong is said."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENVIRONMENT = {"NODE_HOSTNAME": "node-1", "NODE_IP": "127.0.0.1"}
 BACK_ENDS = ("mimir", "loki", "tempo")
 MESSAGES = {
     "D1": r"warning: service\.pipelines\.logs\.exporters\[1\]: references exporter \"otlp\" which",
-    "D2": r"warning: service\.pipelines\.metrics\.exporters\[\d\]: exporter \"tempo\" does not supp",
+    "D2": r"warning: service\.pipelines\.metrics\.exporters\[\d\]: exporter \"tempo\" does not",
     "D5": r"warning: exporters\.\w+\.endpoint: nothing is written here, so exporter",
     "D8": r"warning: exporters\.prometheus\.metric_expiration: series leave the page",
     "loop": r"warning: exporters\.otlp\.endpoint: sends to .*, which is the receiver otlp of this",

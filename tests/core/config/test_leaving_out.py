@@ -68,7 +68,8 @@ NO_ENDPOINT = (
             [
                 NO_ENDPOINT,
                 (
-                    'F:12:50: warning: service.pipelines.logs.exporters[1]: references exporter "loki" '
+                    "F:12:50: warning: service.pipelines.logs.exporters[1]: "
+                    'references exporter "loki" '
                     "which is not configured; the pipeline runs without it "
                     "(define exporters.loki, or take it off this list)"
                 ),
@@ -79,8 +80,10 @@ NO_ENDPOINT = (
             [
                 NO_ENDPOINT,
                 (
-                    'F:12:43: warning: service.pipelines.logs.exporters[0]: references exporter "debugs'
-                    '" which is not configured; the pipeline runs without it (did you mean "debug"?)'
+                    "F:12:43: warning: service.pipelines.logs.exporters[0]: "
+                    'references exporter "debugs'
+                    '" which is not configured; the pipeline runs without it '
+                    '(did you mean "debug"?)'
                 ),
             ],
         ),
@@ -89,8 +92,10 @@ NO_ENDPOINT = (
             [
                 NO_ENDPOINT,
                 (
-                    'F:12:53: warning: service.pipelines.metrics.exporters[1]: exporter "tempo" does '
-                    "not support metrics: Tempo stores traces; the pipeline runs without it (put it "
+                    "F:12:53: warning: service.pipelines.metrics.exporters[1]: "
+                    'exporter "tempo" does '
+                    "not support metrics: Tempo stores traces; the pipeline runs "
+                    "without it (put it "
                     "into a pipeline traces instead; without one no traces are received)"
                 ),
             ],
@@ -132,7 +137,8 @@ def test_a_pipeline_that_keeps_no_exporter_is_left_out_with_an_error_line(load: 
         NO_ENDPOINT,
         "F:13:5: error: service.pipelines.logs: is left out: none of its exporters can run",
         (
-            'F:13:54: warning: service.pipelines.logs.exporters[1]: references exporter "loki" which '
+            "F:13:54: warning: service.pipelines.logs.exporters[1]: "
+            'references exporter "loki" which '
             "is not configured (define exporters.loki, or take it off this list)"
         ),
     ] == found.lines
@@ -150,7 +156,8 @@ def test_a_pipeline_that_keeps_no_exporter_is_left_out_with_an_error_line(load: 
             ),
             [
                 (
-                    'F:12:43: service.pipelines.logs.exporters[0]: references exporter "loki" which is '
+                    "F:12:43: service.pipelines.logs.exporters[0]: references "
+                    'exporter "loki" which is '
                     "not configured (define exporters.loki, or take it off this list)"
                 ),
                 (
@@ -182,21 +189,24 @@ def test_a_file_of_which_nothing_remains_is_refused(
         (
             "    logs: {receivers: [otlp, x], exporters: [debug]}\n",
             (
-                'F:12:30: service.pipelines.logs.receivers[1]: references receiver "x" which is not '
+                "F:12:30: service.pipelines.logs.receivers[1]: references "
+                'receiver "x" which is not '
                 "configured (allowed: forward, forward/b, otlp)"
             ),
         ),
         (
             "    logs: {receivers: [otlp], processors: [x], exporters: [debug]}\n",
             (
-                'F:12:44: service.pipelines.logs.processors[0]: references processor "x" which is not '
+                "F:12:44: service.pipelines.logs.processors[0]: references "
+                'processor "x" which is not '
                 "configured (processors has no entries)"
             ),
         ),
         (
             "    logs: {receivers: [otlp], exporters: [debug, page]}\n",
             (
-                'F:12:50: service.pipelines.logs.exporters[1]: exporter "page" does not support logs '
+                "F:12:50: service.pipelines.logs.exporters[1]: exporter "
+                '"page" does not support logs '
                 "(only metrics)"
             ),
         ),
@@ -232,8 +242,10 @@ def test_a_variable_without_a_value_is_an_endpoint_with_nothing_behind_it(load: 
     found = load(text + pipelines, registry=TEMPO, env={"NEXT": ""})
     assert [
         (
-            "F:8:15: warning: exporters.otlp_grpc.endpoint: environment variable NEXT is empty or not "
-            'set, so exporter "otlp_grpc" has no destination and is left out (write its address, or '
+            "F:8:15: warning: exporters.otlp_grpc.endpoint: environment "
+            "variable NEXT is empty or not "
+            'set, so exporter "otlp_grpc" has no destination and is left '
+            "out (write its address, or "
             "remove the exporter)"
         )
     ] == [p for p in found.lines if "used" not in p]
@@ -252,7 +264,8 @@ def test_what_only_leads_to_a_pipeline_that_is_left_out_goes_with_it(load: Load)
     assert ("debug",) == tuple(map(str, logs.exporters))
     assert [
         (
-            'F:12:50: warning: service.pipelines.logs.exporters[1]: connector "forward" leads only to '
+            "F:12:50: warning: service.pipelines.logs.exporters[1]: "
+            'connector "forward" leads only to '
             "pipelines that are left out; the pipeline runs without it"
         )
     ] == [line for line in found.lines if "forward" in line and "12:" in line]
