@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SLICE_S: Final = 0.005
 """How long a page may be read before others have their turn."""
+_STEP_BYTES_MIN: Final = 2 << 10
 _PROTOBUF: Final = "application/vnd.google.protobuf"
 _TEXT_TYPES: Final = frozenset({"text/plain", "application/openmetrics-text"})
 
@@ -85,16 +86,20 @@ class Page:
         return BodyTooLargeError(f"body size limit exceeded: a page above {limit} bytes")
 
     async def _feed(self, answer: Answer, scrape: Scrape) -> None:
-        limit, clock = self._job.body_bytes_max, self._clock
+        """Feed the body in slices that take about `_SLICE_S`: new series cost much more."""
+        limit, clock, step = self._job.body_bytes_max, self._clock, FEED_BYTES
         began_s = clock.monotonic()
         async for piece in answer.pieces():
             self._memory.charge(len(piece))
             self.body_bytes += len(piece)
             if self.body_bytes > limit:
                 raise self._too_large()
-            for start in range(0, len(piece), FEED_BYTES):
-                scrape.feed(piece[start : start + FEED_BYTES])
+            start, size = 0, len(piece)
+            while start < size:
+                scrape.feed(piece[start : start + step])
+                start += step
                 if clock.monotonic() - began_s > _SLICE_S:
+                    step = max(step // 2, _STEP_BYTES_MIN)
                     await clock.sleep(0)
                     began_s = clock.monotonic()
 

@@ -35,19 +35,24 @@ class Peer:
     path, for those that have one of their own. ``port``: where it listens.
     """
 
-    def __init__(self, reply: Reply = b"", *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, reply: Reply = b"", *, tls: ssl.SSLContext | None = None, port: int = 0
+    ) -> None:
         self.reply: Reply = reply
         self.replies: dict[str, Reply] = {}
         self.requests: list[str] = []
         self.connections = 0
         self.closes_after_answer = False
-        self.port = 0
+        self.port = port
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, ssl=self._tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -55,6 +60,10 @@ class Peer:
         assert self._server is not None
         self._server.close()
         self.hang_up()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await asyncio.sleep(0)
 
     def hang_up(self) -> None:
@@ -76,6 +85,17 @@ class Peer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._answer(reader, writer)
+        finally:
+            self._tasks.discard(task)
+            self._writers.discard(writer)
+            writer.transport.abort() if task.cancelling() else writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -89,5 +109,3 @@ class Peer:
                 await writer.drain()
                 if self.closes_after_answer or not reply:
                     break
-        self._writers.discard(writer)
-        writer.close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
 import zlib
 
 import pytest
@@ -25,7 +26,7 @@ def read(wire: bytes, cuts: list[int], *, ends: bool = False) -> tuple[AnswerRea
     reader = AnswerReader()
     body = b""
     edges = [0, *sorted(cut % (len(wire) + 1) for cut in cuts), len(wire)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         if wire[start:stop]:
             body += b"".join(reader.feed(wire[start:stop]))
     if ends:
@@ -102,7 +103,7 @@ def inflated(data: bytes, cuts: list[int], encoding: str = "gzip") -> bytes:
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     pieces = [
         piece
-        for start, stop in zip(edges, edges[1:], strict=False)
+        for start, stop in itertools.pairwise(edges)
         for piece in inflater.feed(data[start:stop])
     ]
     inflater.finish()

@@ -135,7 +135,7 @@ def test_an_interval_of_zero_is_warned_about() -> None:
     ],
 )
 def test_a_timeout_above_the_interval_is_refused(top: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match='greater than scrape interval for .* job name "a"'):
+    with pytest.raises(ConfigError, match=r'greater than scrape interval for .* job name "a"'):
         parse_config(Config, {"config": top})
 
 
