@@ -1,6 +1,6 @@
-"""Several senders, random failures, one restart: nothing acknowledged is missing or out of order.
+"""Several senders, random failures, restarts: nothing acknowledged is missing or out of order.
 
-1,000 series in shares of 250. The receiver refuses what is out of order (see `receiver`). It fails,
+The exporter is restarted once, and so is the receiver, which is away for a while. 1,000 series in shares of 250. The receiver refuses what is out of order (see `receiver`). It fails,
 hangs with and without storing, ends connections and is slow, at random; the seed is in the test's
 id.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -120,11 +121,18 @@ async def test_nothing_acknowledged_is_missing_or_out_of_order(
     """R1-5, R1-6."""
     chaos = Chaos(seed)
     acknowledged: set[Any] = set()
-    async with receiving(chaos) as receiver:
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(AsyncExitStack())
+        receiver = await running.enter_async_context(receiving(chaos))
         lives = [await Life(receiver.url, **config).start()]
         async with asyncio.TaskGroup() as senders:
             for number in range(SENDERS):
                 senders.create_task(send_rounds(number, lambda: lives[-1], acknowledged))
+            await wait_until(lambda: receiver.seen > 15)
+            await running.aclose()
+            await asyncio.sleep(0.05)
+            again = receiving(receiver=receiver, port=receiver.port)
+            await stack.enter_async_context(again)
             await wait_until(lambda: receiver.seen > 30)
             if config is not NO_QUEUE:
                 # What is only in memory must get out, so the receiver is well for a while. Without
