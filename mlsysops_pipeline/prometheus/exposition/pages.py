@@ -35,14 +35,15 @@ class LineReader:
         self._line_bytes_max = line_bytes_max
         self._needs_end = grammar.needs_end
         self._rest = b""
-        self._has_end = False
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The lines that are complete, without their line feeds. Raises `ExpositionError`."""
         lines = piece.split(b"\n")
         lines[0] = self._rest + lines[0]
         self._rest = lines.pop()
-        if len(self._rest) > self._line_bytes_max:
+        if len(self._rest) > self._line_bytes_max or (
+            lines and max(map(len, lines)) > self._line_bytes_max
+        ):
             raise ExpositionError(f"a line of more than {self._line_bytes_max} bytes")
         return lines
 
