@@ -64,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except (UsageError, modes.ModeError) as error:
-        _complain(f"Error: {error}")
+        from mlsysops_pipeline.config.values import without_password  # noqa: PLC0415
+
+        _complain(f"Error: {without_password(str(error))}")
         return 2
     except KeyboardInterrupt:
         return _FORCED

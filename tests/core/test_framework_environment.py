@@ -207,3 +207,19 @@ def test_without_a_mode_the_environment_says_nothing(monkeypatch: pytest.MonkeyP
     assert plain is not None
     assert [] == lines
     assert plain.service.pipelines == configuration.service.pipelines
+
+
+@pytest.mark.parametrize(
+    "name", ["MLS_OTEL_MIMIR_EXPORT_ENDPOINT", "MLS_OTEL_LOKI_EXPORT_ENDPOINT", "EJABBERD_DOMAIN"]
+)
+def test_a_line_break_is_refused_and_no_password_shown(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Configuration that somebody puts into a variable stays text."""
+    value = "http://me:hunter2@mimir/\n  file/evil:\n    path: /tmp/evil"
+    monkeypatch.setattr("os.environ", {name: value})
+    assert 2 == cli.main(["validate", "--mode=gateway", "--level=cluster"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"Error: {name}: expected ")
+    assert r"\n  file/evil" in line
+    assert "hunter2" not in line
