@@ -108,7 +108,7 @@ def _runs(
                 runs[peer.name].append(measure.run(peer, scenario, conditions))
             except RuntimeError as error:
                 # One that cannot do this must not take away the figures of the others.
-                progress.print(f"{scenario.name:<38}{peer.name:<20} FAILED: {error}")
+                progress.print(f"{scenario.name:<46}{peer.name:<20} FAILED: {error}")
                 failures.append(f"{scenario.name}, {peer.name}: {error}")
             progress.step()
     results = [

@@ -27,10 +27,18 @@ class _Template:
 
 
 class GrpcClient:
-    """One connection. Bytes to be sent collect in ``outgoing``; `receive` takes what came."""
+    """One connection. Bytes to be sent collect in ``outgoing``; `receive` takes what came.
+
+    ``like``: another connection for the same requests, which are kept once for both.
+    """
 
     def __init__(
-        self, authority: str, path: str, requests: list[bytes], compression: str = "none"
+        self,
+        authority: str,
+        path: str,
+        requests: list[bytes],
+        compression: str = "none",
+        like: GrpcClient | None = None,
     ) -> None:
         fields = [
             (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", authority),
@@ -41,7 +49,9 @@ class GrpcClient:
             fields.append(("grpc-encoding", compression))
         self._compression = compression
         self._block = http2.stateless_block(fields)
-        self._templates = [self._template(request) for request in requests]
+        self.templates: list[_Template] = (
+            [self._template(request) for request in requests] if like is None else like.templates
+        )
         self._frames = http2.Frames()
         self._headers = http2.HeaderReader("grpc-status")
         self._next_stream = 1
@@ -58,7 +68,7 @@ class GrpcClient:
         """Send a request of the list and return a number that `receive` names it by."""
         stream = self._next_stream
         self._next_stream += 2
-        template = self._templates[index]
+        template = self.templates[index]
         if template.steady:
             template = self._template(stamped(template.message[5:]))
         size = len(template.message)

@@ -17,7 +17,12 @@ class HttpClient:
     """One connection, as `client_grpc.GrpcClient`. A further request waits for its turn."""
 
     def __init__(
-        self, authority: str, path: str, requests: list[bytes], compression: str = "none"
+        self,
+        authority: str,
+        path: str,
+        requests: list[bytes],
+        compression: str = "none",
+        like: HttpClient | None = None,
     ) -> None:
         encoding = "" if compression == "none" else f"Content-Encoding: {compression}\r\n"
         head = (
@@ -25,7 +30,11 @@ class HttpClient:
             f"{encoding}Content-Type: application/x-protobuf\r\nContent-Length: "
         )
         packed = (pack(compression, body) for body in requests)
-        self._requests = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in packed]
+        self.requests: list[bytes] = (
+            [f"{head}{len(body)}\r\n\r\n".encode() + body for body in packed]
+            if like is None
+            else like.requests
+        )
         self._number = 0
         self._waiting: deque[tuple[int, int]] = deque()
         self._under_way: int | None = None
@@ -63,7 +72,7 @@ class HttpClient:
     def _send_next(self) -> None:
         if self._under_way is None and self._waiting:
             self._under_way, index = self._waiting.popleft()
-            request = self._requests[index]
+            request = self.requests[index]
             if TIME_MARK in request:
                 request = stamped(request)
             self.outgoing.append(request)

@@ -31,14 +31,14 @@ def lines(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
         if one != other:
             yield f"CAUTION: {key} differs: {one!r} and {other!r}"
     yield f"A: {before['commit']}, {before['time']}   B: {after['commit']}, {after['time']}"
-    yield (f"{'scenario':<38}{'peer':<20}{'figure':<14}{'A':>10}{'B':>10}{'change':>9}")
+    yield (f"{'scenario':<46}{'peer':<20}{'figure':<14}{'A':>10}{'B':>10}{'change':>9}")
     old = {(one["scenario"], one["peer"]): one for one in before["results"]}
     new = {(one["scenario"], one["peer"]): one for one in after["results"]}
     for pair, result in new.items():
         if pair in old:
             yield from _rows(pair, old[pair], result)
     for pair in sorted(old.keys() ^ new.keys()):
-        yield f"{pair[0]:<38}{pair[1]:<20}only in {'A' if pair in old else 'B'}"
+        yield f"{pair[0]:<46}{pair[1]:<20}only in {'A' if pair in old else 'B'}"
 
 
 def _rows(key: tuple[str, str], old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
@@ -53,6 +53,6 @@ def _rows(key: tuple[str, str], old: dict[str, Any], new: dict[str, Any]) -> Ite
         remark = "one run" if single else "within the spread" if within else ""
         void = "" if old.get("exact", True) and new.get("exact", True) else "  VOID"
         yield (
-            f"{key[0]:<38}{key[1]:<20}{figure:<14}{old[figure]:>10.1f}{new[figure]:>10.1f}"
+            f"{key[0]:<46}{key[1]:<20}{figure:<14}{old[figure]:>10.1f}{new[figure]:>10.1f}"
             f"{change:>+9.0%}  {remark}{void}"
         ).rstrip()

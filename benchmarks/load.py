@@ -16,7 +16,7 @@ import ssl
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from benchmarks.client_grpc import GrpcClient
 from benchmarks.client_http import HttpClient
@@ -49,6 +49,8 @@ class Plan:
     compression: str = "none"
     certificate: str = ""
     """The file of the certificate that the collector shows, where there is TLS."""
+    distinct: int = 0
+    """See `Workload`."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,7 @@ class Line:
         self.socket.settimeout(0)
         self.due_s: dict[int, float] = {}
         self.unsent = b""
+        self.send()  # what a connection begins with: servers do not wait for ever
 
     def send(self) -> None:
         """Write what is to be sent, as far as the socket takes it."""
@@ -142,16 +145,13 @@ class Generator:
         self._plan = plan
         self._requests = len(requests)
         self._turn = 0
-        self._lines = [
-            Line(
-                GrpcClient(authority, signal.method, requests, plan.compression)
-                if plan.transport == "grpc"
-                else HttpClient(authority, signal.url_path, requests, plan.compression),
-                plan.port,
-                plan.certificate,
-            )
-            for _ in range(plan.connections)
-        ]
+        make: Any = GrpcClient if plan.transport == "grpc" else HttpClient
+        path = signal.method if plan.transport == "grpc" else signal.url_path
+        client: Any = None
+        self._lines: list[Line] = []
+        for _ in range(plan.connections):
+            client = make(authority, path, requests, plan.compression, client)
+            self._lines.append(Line(client, plan.port, plan.certificate))
 
     def run(self, seconds: float) -> Result:
         """Send what is due in ``seconds``, and wait for what is still under way."""
@@ -219,7 +219,13 @@ class Generator:
 
 def main() -> None:
     plan = Plan(**json.loads(sys.stdin.readline()))
-    workload = Workload(Signal(plan.signal), plan.items, plan.points, steady=plan.steady)
+    workload = Workload(
+        Signal(plan.signal),
+        plan.items,
+        plan.points,
+        steady=plan.steady,
+        distinct=plan.distinct,
+    )
     requests = workload.requests()
     generator = Generator(plan, requests)
     print(json.dumps(generator.run(plan.warm_up_s).finish()), flush=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SIZED = re.compile(r"(.+) (\d+)")
+_GROWN = re.compile(r"(.+) (\d+) (series|connections)")
 _MEMORY_PLOTS = ("overload", "saturated", "node")
 _GOALS = {"ready_s": "s to ready", "resident_mib": "MiB idle"}
 
@@ -111,6 +112,7 @@ def _all(document: dict[str, Any]) -> Iterator[str]:
 
 def _plots(document: dict[str, Any]) -> Iterator[tuple[str, Plot]]:
     yield from _cost_by_size(document)
+    yield from _growth(document)
     for start in _MEMORY_PLOTS:
         found = [one for one in document["results"] if one["scenario"].startswith(start)]
         largest = found[-1]["scenario"] if found else ""
@@ -138,3 +140,17 @@ def _cost_by_size(document: dict[str, Any]) -> Iterator[tuple[str, Plot]]:
         axes = Axis("items a request", log=True), Axis("ns of CPU an item", log=True)
         plot = Plot(f"CPU per item: {name}", *axes, {k: sorted(v) for k, v in lines_.items()})
         yield "cost-" + name.replace(" ", "-"), plot
+
+
+def _growth(document: dict[str, Any]) -> Iterator[tuple[str, Plot]]:
+    """Peak memory against the number of series or connections."""
+    grown: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
+    for one in document["results"]:
+        found = _GROWN.fullmatch(one["scenario"])
+        if found and "ns_per_item" in one and one["exact"]:
+            lines_ = grown.setdefault((found[1], found[3]), {})
+            lines_.setdefault(one["peer"], []).append((float(found[2]), one["peak_mib"]))
+    for (name, what), lines_ in grown.items():
+        axes = Axis(what, log=True), Axis("peak MiB")
+        plot = Plot(f"Peak memory: {name}", *axes, {k: sorted(v) for k, v in lines_.items()})
+        yield f"growth-{what}", plot

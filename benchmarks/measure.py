@@ -163,7 +163,7 @@ def _load(
         scenario.transport, port, str(workload.signal), workload.items, workload.points,
         scenario.rate, scenario.seconds or conditions.seconds, conditions.warm_up_s,
         scenario.connections, scenario.in_flight, workload.steady, scenario.setup.compression,
-        collector.certificate,
+        collector.certificate, workload.distinct,
     )  # fmt: skip
     signal = plan.signal
     with helper("benchmarks.load", conditions.load_core) as generator:

@@ -70,11 +70,11 @@ def table(document: dict[str, Any]) -> Iterator[str]:
         return
     names = others(document)
     yield "CPU per item in proportion to the Go collector (medians)"
-    yield f"{'scenario':<38}{'go ns/item':>11}" + "".join(f"{one:>20}" for one in names) + "  goal"
+    yield f"{'scenario':<46}{'go ns/item':>11}" + "".join(f"{one:>20}" for one in names) + "  goal"
     for one in rows:
         cells = "".join(f"{text(one.of(name)):>20}" for name in names)
         goal = f"  {one.goal:.2f} {one.verdict}" if one.goal is not None else ""
-        yield f"{one.scenario:<38}{one.ns_per_item[BASE]:>11.0f}{cells}{goal}"
+        yield f"{one.scenario:<46}{one.ns_per_item[BASE]:>11.0f}{cells}{goal}"
 
 
 def text(ratio: float | None) -> str:

@@ -15,11 +15,11 @@ from typing import Any
 
 _VERSIONS = ("grpcio", "protobuf", "aiohttp", "uvloop", "hpack", "pydantic")
 LOAD_HEAD = (
-    f"{'scenario':<38}{'peer':<20}{'ns/item':>9}{'best':>8}{'+-':>7}{'us/req':>9}"
+    f"{'scenario':<46}{'peer':<20}{'ns/item':>9}{'best':>8}{'+-':>7}{'us/req':>9}"
     f"{'p50 ms':>8}{'p99 ms':>8}{'peak MiB':>9}  exact"
 )
 IDLE_HEAD = (
-    f"{'scenario':<38}{'peer':<20}{'ready s':>9}{'CPU s':>7}{'idle MiB':>9}{'idle CPU %':>11}"
+    f"{'scenario':<46}{'peer':<20}{'ready s':>9}{'CPU s':>7}{'idle MiB':>9}{'idle CPU %':>11}"
 )
 
 
@@ -48,7 +48,7 @@ def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def row(result: dict[str, Any]) -> str:
     """One line of a table."""
-    head = f"{result['scenario']:<38}{result['peer']:<20}"
+    head = f"{result['scenario']:<46}{result['peer']:<20}"
     if "ready_s" in result:
         return (
             f"{head}{result['ready_s']:>9.2f}{result['ready_cpu_s']:>7.2f}"

@@ -136,26 +136,34 @@ def _scenarios(plan: dict[str, Any]) -> Iterator[Scenario]:
 
 
 def _loads(plan: dict[str, Any], setup: Setup, goals: dict[str, float]) -> Iterator[Load]:
-    for transport, size, kind in itertools.product(
-        plan["transports"], plan["sizes"], plan["workloads"]
+    connections = plan["connections"]
+    several = isinstance(connections, list)
+    for transport, size, kind, lines in itertools.product(
+        plan["transports"],
+        plan["sizes"],
+        plan["workloads"],
+        connections if several else [connections],
     ):
         workload = Workload(
             Signal(kind["signal"]),
             size["items"],
             kind.get("points", 1),
             steady=kind.get("steady", False),
+            distinct=size.get("distinct", 0),
         )
         if workload.points > workload.items:
             continue  # the same as with fewer points a metric
         compressed = "" if setup.compression == "none" else f" {setup.compression}"
         name = f"{plan['name']} {transport}{compressed} {workload.name}"
+        if several:
+            name += f" {lines} connections"
         yield Load(
             name,
             setup,
             transport,
             workload,
             size["rate"],
-            plan["connections"],
+            lines,
             plan["in_flight"],
             next((goal for words, goal in goals.items() if matches(name, [words])), None),
             plan.get("seconds"),

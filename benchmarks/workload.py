@@ -42,17 +42,20 @@ class Workload:
     items: int
     points: int = 10
     steady: bool = False
+    distinct: int = 0
+    """How many different requests there are; zero: as many as are worth it."""
 
     @property
     def name(self) -> str:
         """The name in tables and results."""
         detail = f" x{self.points}" if self.signal is Signal.METRICS else ""
-        return f"{self.signal}{detail} {self.items}"
+        series = f" {self.distinct * self.items} series" if self.distinct else ""
+        return f"{self.signal}{detail} {self.items}{series}"
 
     def requests(self) -> list[bytes]:
         """Different serialized requests, the same ones every time: more of them if small."""
         count = min(_DISTINCT_MAX, max(_DISTINCT_MIN, _DISTINCT_ITEMS // self.items))
-        return [self.request(seed) for seed in range(count)]
+        return [self.request(seed) for seed in range(self.distinct or count)]
 
     def request(self, seed: int) -> bytes:
         """One of them."""

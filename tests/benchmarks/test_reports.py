@@ -113,13 +113,19 @@ def test_a_report_has_every_peer_ratio_and_plot(tmp_path: Path) -> None:
         for size in (1, 100, 1000)
         for peer, own in ((OURS.name, 100.0), ("go", 900.0))
     ]
+    sizes += [result(f"growth grpc metrics x10 1000 {n} series", "go", 1.0) for n in (10, 100)]
     memory = result("node grpc metrics x10 1000", OURS.name, 1.0, exact=False, refused=3)
     document = session(*sizes, memory, IDLE)
 
     paths = markdown.write(tmp_path / "one.json", document)
 
     names = {path.name for path in paths}
-    assert {"one.md", "one-cost-forward-grpc-metrics-x10.svg", "one-memory-node.svg"} == names
+    assert {
+        "one.md",
+        "one-cost-forward-grpc-metrics-x10.svg",
+        "one-growth-series.svg",
+        "one-memory-node.svg",
+    } == names
     report = (tmp_path / "one.md").read_text()
     assert "- rotel: absent" in report
     assert "`python -m 'b c'`" in report
