@@ -186,7 +186,7 @@ def _about_endpoint(outline: Outline, component: Defined, *, is_refused: bool) -
         return component.no_endpoint
     node = component.node.find(("endpoint",))[0]
     cause = empty_names(node.empty) if node.empty else "nothing is written here"
-    message = f'{cause}, so exporter "{component.id}" has no destination and is left out'
+    message = f'{cause}, so exporter "{component.id}" has no endpoint and is left out'
     hint = "write its address, or remove the exporter"
     if not node.empty:
         hint += "; templates write this when a variable is empty"

@@ -55,7 +55,7 @@ def loaded(load: Load, pipelines: str, env: Mapping[str, str] | None = None) -> 
 
 NO_ENDPOINT = (
     "F:8:14: warning: exporters.otlp_grpc.endpoint: nothing is written here, so exporter "
-    '"otlp_grpc" has no destination and is left out (write its address, or remove the exporter; '
+    '"otlp_grpc" has no endpoint and is left out (write its address, or remove the exporter; '
     "templates write this when a variable is empty)"
 )
 
@@ -244,7 +244,7 @@ def test_a_variable_without_a_value_is_an_endpoint_with_nothing_behind_it(load: 
         (
             "F:8:15: warning: exporters.otlp_grpc.endpoint: environment "
             "variable NEXT is empty or not "
-            'set, so exporter "otlp_grpc" has no destination and is left '
+            'set, so exporter "otlp_grpc" has no endpoint and is left '
             "out (write its address, or "
             "remove the exporter)"
         )
