@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any, Final
 from mlsysops_exporters.prometheus.cardinality import culprit
 from mlsysops_exporters.prometheus.config import Config
 from mlsysops_exporters.prometheus.page import pieces
-from mlsysops_exporters.prometheus.resources import resource_labels
 from mlsysops_exporters.prometheus.sharing import PAGES_MAX, Pages
 from mlsysops_exporters.prometheus.store import Series, Store
 from mlsysops_exporters.prometheus.values import Histogram, Summary, fixed
 from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
+from mlsysops_pipeline.config.resource_labels import resource_labels
 from mlsysops_pipeline.delivery.causes import INTERVAL_S, CauseLog
 from mlsysops_pipeline.errors import DropReason, MalformedError
 from mlsysops_pipeline.pdata.counting import count_items
@@ -88,7 +88,9 @@ class PrometheusExporter:
                 namespace=config.namespace,
                 has_scope_labels=not config.without_scope_info,
                 takes_deltas=True,
-                resource_labels=resource_labels(config),
+                resource_labels=resource_labels(
+                    config.resource_to_telemetry_conversion, config.resource_constant_labels
+                ),
             ),
             self.store.series,
             self._untranslatable,

@@ -7,8 +7,12 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
+from mlsysops_pipeline.config.resource_labels import (
+    ResourceConversionConfig,
+    ResourceLabelsConfig,
+    check_resource_labels,
+)
 from mlsysops_pipeline.config.schema import (
-    ComponentConfig,
     Duration,
     Finding,
     NetAddress,
@@ -24,7 +28,6 @@ from mlsysops_pipeline.delivery.config import (
 from mlsysops_pipeline.prometheus.names import Strategy, label_name
 from mlsysops_pipeline.transport.server_settings import HttpServerConfig
 
-SERVICE_ATTRIBUTES = frozenset({"service.name", "service.namespace", "service.instance.id"})
 _NOTHING_SENT = "series are kept here until they are scraped"
 
 
@@ -51,25 +54,6 @@ class StrategyName(str):
             known = ", ".join(Strategy)
             raise ValueError(f"invalid translation_strategy: {text}; the strategies are {known}")
         return cls(text)
-
-
-class ResourceConversionConfig(ComponentConfig):
-    """Whether resource attributes become labels: the older way to say it."""
-
-    enabled: bool = False
-    """Whether every resource attribute becomes a label of every series."""
-    exclude_service_attributes: bool = False
-    """Except service.name, service.namespace and service.instance.id, which are in job and
-    instance."""
-
-
-class ResourceLabelsConfig(ComponentConfig):
-    """Which resource attributes become labels. In patterns ``*`` is any text, ``?`` a character."""
-
-    included: tuple[str, ...] = ("*",)
-    """Patterns of those that do."""
-    excluded: tuple[str, ...] = ()
-    """Patterns of those that do not, although they are included."""
 
 
 class Config(HttpServerConfig, DeliveryConfig):
@@ -130,9 +114,6 @@ class Config(HttpServerConfig, DeliveryConfig):
                 yield Finding(("const_labels", name), "is no name for a label")
             elif name.startswith("__") or name in {"le", "quantile"}:
                 yield Finding(("const_labels", name), "is a name that Prometheus keeps for itself")
-        labels, conversion = self.resource_constant_labels, self.resource_to_telemetry_conversion
-        if labels is not None and conversion.enabled:
-            yield Finding(
-                ("resource_to_telemetry_conversion",),
-                "says the same as resource_constant_labels; write one of them",
-            )
+        yield from check_resource_labels(
+            self.resource_to_telemetry_conversion, self.resource_constant_labels
+        )

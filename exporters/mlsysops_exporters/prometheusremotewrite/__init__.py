@@ -31,6 +31,7 @@ from mlsysops_exporters.prometheusremotewrite.posting import Posting, post, requ
 from mlsysops_exporters.prometheusremotewrite.series import SeriesMaker
 from mlsysops_exporters.prometheusremotewrite.stages import Stages
 from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
+from mlsysops_pipeline.config.resource_labels import resource_labels
 from mlsysops_pipeline.delivery.attempts import Attempts
 from mlsysops_pipeline.delivery.causes import CauseLog
 from mlsysops_pipeline.delivery.workers import current_task
@@ -57,8 +58,6 @@ _TENANTS_MAX: Final = 100
 
 _MEMORY_FACTOR: Final = 2
 """What points, requests and their compressed copies take, as a multiple of the payload."""
-
-_SERVICE: Final = frozenset({"service.name", "service.namespace", "service.instance.id"})
 
 
 class RemoteWriteExporter:
@@ -246,14 +245,14 @@ class RemoteWriteExporter:
 
 def _options(config: Config) -> Options:
     """What the translator is told."""
-    conversion = config.resource_to_telemetry_conversion
-    left_out = _SERVICE if conversion.exclude_service_attributes else frozenset()
     return Options(
         strategy=config.strategy,
         namespace=config.namespace,
         has_scope_labels=not config.disable_scope_info,
         has_target_info=config.target_info.enabled,
-        resource_labels=(lambda key: key not in left_out) if conversion.enabled else None,
+        resource_labels=resource_labels(
+            config.resource_to_telemetry_conversion, config.resource_constant_labels
+        ),
     )
 
 

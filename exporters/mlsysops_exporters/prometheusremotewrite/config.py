@@ -12,6 +12,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from mlsysops_pipeline.config.resource_labels import (
+    ResourceConversionConfig,
+    ResourceLabelsConfig,
+    check_resource_labels,
+)
 from mlsysops_pipeline.config.schema import (
     ComponentConfig,
     Duration,
@@ -81,16 +86,6 @@ class TargetInfoConfig(ComponentConfig):
     """Whether it is sent."""
 
 
-class ResourceConversionConfig(ComponentConfig):
-    """Resource attributes as labels of every series."""
-
-    enabled: bool = False
-    """Whether they are."""
-    exclude_service_attributes: bool = False
-    """Whether `service.name`, `service.namespace` and `service.instance.id` are left out: `job`
-    and `instance` say the same."""
-
-
 class WalConfig(ComponentConfig):
     """A log on disk."""
 
@@ -148,7 +143,9 @@ class Config(HttpClientConfig, DeliveryConfig):
     remote_write_queue: RemoteWriteQueueConfig | None = None
     """The same under its older name. Only one of the two may be written."""
     resource_to_telemetry_conversion: ResourceConversionConfig = ResourceConversionConfig()
-    """Resource attributes as labels of every series."""
+    """Whether resource attributes become labels of every series."""
+    resource_constant_labels: Section[ResourceLabelsConfig] = None
+    """The same, for those that are chosen. Off unless written."""
     target_info: TargetInfoConfig = TargetInfoConfig()
     """The series that has the attributes of a resource as labels."""
     wal: Annotated[WalConfig | None, refused(_NO_WAL, unless=None)] = None
@@ -189,6 +186,9 @@ class Config(HttpClientConfig, DeliveryConfig):
                 "is the older name of sending_queue, and both are there",
                 suggestion="move its keys to sending_queue",
             )
+        yield from check_resource_labels(
+            self.resource_to_telemetry_conversion, self.resource_constant_labels
+        )
         for name, _ in self.headers:
             if name.lower() in FIXED_HEADERS:
                 message = f"{name} has no effect: the protocol says what it is"

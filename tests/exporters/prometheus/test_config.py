@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mlsysops_exporters.prometheus.config import Config
-from mlsysops_exporters.prometheus.resources import matcher
 from mlsysops_pipeline.config.decode import parse_config
+from mlsysops_pipeline.config.resource_labels import matcher
 from mlsysops_pipeline.errors import ConfigError
 from mlsysops_pipeline.prometheus.names import Strategy
 

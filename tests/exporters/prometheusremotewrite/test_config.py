@@ -35,6 +35,10 @@ def found(**value: Any) -> list[tuple[Severity, str]]:
     return [(one.severity, str(one)) for one in problems]
 
 
+def test_resource_labels_can_be_chosen() -> None:
+    assert [] == found(resource_constant_labels={"included": ["host.*"], "excluded": ["host.id"]})
+
+
 def test_defaults_are_the_collectors() -> None:
     config = parse_config(Config, {})
 
@@ -99,6 +103,13 @@ def test_every_key_can_be_written() -> None:
         ({"remote_write_queue": {"queue_size": -1}}, "queue size can't be negative"),
         ({"remote_write_queue": {"num_consumers": -1}}, "consumer number can't be negative"),
         ({"remote_write_queue": {}, "sending_queue": {}}, "both are there"),
+        (
+            {
+                "resource_to_telemetry_conversion": {"enabled": True},
+                "resource_constant_labels": {},
+            },
+            "says the same as resource_constant_labels",
+        ),
         ({"sending_queue": {"num_consumers": 0}}, "must be positive"),
         ({"translation_strategy": "NoTranslation"}, "remote write 1.0 does not carry"),
         ({"translation_strategy": "other"}, "UnderscoreEscapingWithSuffixes"),

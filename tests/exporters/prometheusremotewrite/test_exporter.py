@@ -556,6 +556,14 @@ async def test_names_are_as_configured(config: dict[str, Any], names: set[str]) 
             },
             {"job": "s", "otel_scope_name": "lib", "host_name": "h"},
         ),
+        (
+            {"resource_constant_labels": {"excluded": ["service.nam?"]}},
+            {"job": "s", "otel_scope_name": "lib", "host_name": "h"},
+        ),
+        (
+            {"resource_constant_labels": {"included": ["service.*"]}},
+            {"job": "s", "otel_scope_name": "lib", "service_name": "s"},
+        ),
     ],
 )
 async def test_labels_are_as_configured(config: dict[str, Any], labels: dict[str, str]) -> None:
