@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.errors import ConsumeError, PeerError
@@ -18,9 +19,10 @@ _LEFT_OUT: Final = ("duplicates", "out_of_order", "out_of_bounds", "unmapped")
 
 
 class Intake:
-    """Counts and hands on. ``refused``: scrapes that the pipelines did not take."""
+    """Counts and hands on. ``turn``: of the pages that have much to read, one after the other."""
 
     def __init__(self, entry: Entry, settings: Settings) -> None:
+        self.turn = asyncio.Lock()
         self._entry = entry
         self._complaints = Complaints(settings.logger, settings.clock)
         receiver = str(settings.id)

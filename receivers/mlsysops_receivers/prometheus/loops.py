@@ -39,9 +39,12 @@ class Around:
 
 
 class TargetLoop:
-    """One target. ``place``: in the schedule. At most one scrape is under way."""
+    """One target. At most one scrape is under way.
 
-    __slots__ = ("_around", "_key", "_points", "_series", "_task", "place", "target")
+    ``place``: in the schedule. ``points``: of the last scrape that was good, about.
+    """
+
+    __slots__ = ("_around", "_key", "_series", "_task", "place", "points", "target")
 
     def __init__(self, target: ScrapeTarget, around: Around) -> None:
         self.target = target
@@ -50,7 +53,7 @@ class TargetLoop:
         self._key = (around.job.name, target.key)
         self._series = TargetSeries(target.series_target, around.job.options)
         self._task: asyncio.Task[None] | None = None
-        self._points = 0
+        self.points = 0
 
     def tick(self, at_ns: int) -> None:
         """See `schedule.Ticking`."""
@@ -70,7 +73,7 @@ class TargetLoop:
                 scrape, reason = await self._read(page, at_ns), ""
             except ConsumeError as error:
                 # There is no memory for it now. Nothing was wrong with the target.
-                around.intake.refuse(self._points or REPORT_SERIES, self.target, str(error))
+                around.intake.refuse(self.points or REPORT_SERIES, self.target, str(error))
                 return
             except (FetchError, ScrapeError, BodyTooLargeError, TimeoutError) as error:
                 scrape, reason = None, self._explained(error, page)
@@ -85,8 +88,15 @@ class TargetLoop:
         if around.excess:
             raise FetchError(around.excess)
         try:
-            with Deadline(around.settings.clock, self.target.timeout_s):
-                return await page.read(around.fetcher, self._series, at_ns, around.intake.admit)
+            with Deadline(around.settings.clock, self.target.timeout_s) as deadline:
+                return await page.read(
+                    around.fetcher,
+                    self._series,
+                    at_ns,
+                    admit=around.intake.admit,
+                    deadline=deadline,
+                    turn=around.intake.turn,
+                )
         except (ConsumeError, FetchError, ScrapeError, BodyTooLargeError, TimeoutError):
             raise
         except Exception as error:  # the edge: a fault of ours fails this scrape, not the next
@@ -127,7 +137,7 @@ class TargetLoop:
 
     def _note(self, scraped: Scraped) -> None:
         around = self._around
-        self._points = scraped.samples_post_relabel + REPORT_SERIES
+        self.points = scraped.samples_post_relabel + REPORT_SERIES
         if scraped.duplicates or scraped.out_of_order or scraped.out_of_bounds or scraped.unmapped:
             around.intake.note(scraped)
             around.intake.complain(self.target, scraped)

@@ -272,3 +272,26 @@ async def test_a_task_that_is_cancelled_within_its_deadline_is_cancelled() -> No
     with pytest.raises(asyncio.CancelledError):
         await task
     assert clock.pending == 0
+
+
+async def test_a_deadline_that_is_paused_waits() -> None:
+    clock = JumpClock()
+    steps: list[str] = []
+
+    async def wait() -> None:
+        with Deadline(clock, 5.0) as deadline:
+            await clock.sleep(3.0)
+            deadline.pause()
+            deadline.pause()
+            await clock.sleep(60.0)
+            deadline.resume()
+            deadline.resume()
+            steps.append("resumed")
+            await asyncio.sleep(3_600)
+
+    task = asyncio.get_running_loop().create_task(wait())
+    await clock.advance(64.9)
+    assert (["resumed"], False) == (steps, task.done())
+    await clock.advance(0.2)
+    with pytest.raises(TimeoutError):
+        await task

@@ -532,3 +532,19 @@ async def test_a_slow_or_huge_target_harms_no_other() -> None:
     small_ups = ups.count(1.0)
     assert len(small.requests) >= 40
     assert small_ups >= len(small.requests) - 1
+
+
+async def test_many_pages_that_are_new_are_read_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Were all read at once, all would be late, and none of them ever known."""
+    from mlsysops_receivers.prometheus import pages
+
+    monkeypatch.setattr(pages, "_SLICE_S", 0.0)
+    page = "".join(f'h{{n="{number}"}} {number}\n' for number in range(2_000))
+    keys: dict[str, Any] = {"scrape_interval": "1s", "is_real_time": True}
+    async with Peer(answer(page)) as one, Peer(answer(page)) as two, Running(one, two, **keys) as r:
+        await wait_until(lambda: len(r.sink.payloads) >= 2)
+        results = [read(payload) for payload in r.sink.payloads[:2]]
+
+    assert [2_000, 2_000] == [len(points.page) for points in results]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -14,25 +14,40 @@ if TYPE_CHECKING:
 class Deadline:
     """``with Deadline(clock, 5.0):`` raises `TimeoutError` inside a task when time is up.
 
-    As `asyncio.timeout`, which knows only the event loop's own time.
+    As `asyncio.timeout`, which knows only the event loop's own time, and cannot be paused.
     """
 
-    __slots__ = ("_cancelling", "_clock", "_is_over", "_seconds", "_task", "_timer")
+    __slots__ = ("_cancelling", "_clock", "_due_s", "_is_over", "_left_s", "_task", "_timer")
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
-        self._seconds = seconds
+        self._left_s = seconds
+        self._due_s = 0.0
         self._task: asyncio.Task[object] | None = None
         self._timer: Timer | None = None
         self._cancelling = 0
         self._is_over = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         task = self._task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a deadline needs a task")
         self._cancelling = task.cancelling()
-        self._timer = self._clock.call_later(self._seconds, self._expire)
+        self.resume()
+        return self
+
+    def pause(self) -> None:
+        """What follows does not count."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._left_s = max(self._due_s - self._clock.monotonic(), 0.0)
+
+    def resume(self) -> None:
+        """It counts again."""
+        if self._timer is None:
+            self._due_s = self._clock.monotonic() + self._left_s
+            self._timer = self._clock.call_later(self._left_s, self._expire)
 
     def _expire(self) -> None:
         if self._task is not None:
@@ -48,6 +63,7 @@ class Deadline:
         task, self._task = self._task, None
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         if not self._is_over or task is None:
             return
         is_ours = task.uncancel() <= self._cancelling
@@ -55,4 +71,4 @@ class Deadline:
             raise TimeoutError from error
 
     def __repr__(self) -> str:
-        return f"<Deadline {self._seconds:g} s>"
+        return f"<Deadline {self._left_s:g} s>"
