@@ -20,6 +20,29 @@ _REMOVED: Mapping[tuple[Kind, str], str] = {
     (Kind.PROCESSOR, "routing"): "the routing processor was removed; use the routing connector",
 }
 """What users still paste (components, section 0)."""
+_ELSEWHERE: Mapping[Kind, str] = {
+    Kind.RECEIVER: (
+        "docker_stats file_log filelog host_metrics hostmetrics jaeger journald k8s_objects "
+        "k8sobjects kafka kubelet_stats kubeletstats opencensus redis snmp sql_query sqlquery "
+        "statsd syslog zipkin"
+    ),
+    Kind.PROCESSOR: (
+        "cumulative_to_delta cumulativetodelta delta_to_cumulative deltatocumulative deltatorate "
+        "filter groupbyattrs groupbytrace interval k8s_attributes k8sattributes "
+        "metric_start_time metricstarttime metrics_transform metricsgeneration metricstransform "
+        "probabilistic_sampler redaction remotetap resource_detection resourcedetection span "
+        "tail_sampling transform"
+    ),
+    Kind.EXPORTER: "elasticsearch influxdb kafka load_balancing loadbalancing splunk_hec zipkin",
+    Kind.CONNECTOR: (
+        "count exceptions failover round_robin routing service_graph servicegraph span_metrics "
+        "spanmetrics sum"
+    ),
+    Kind.EXTENSION: (
+        "file_storage health_check memory_ballast memory_limiter oauth2client opamp pprof zpages"
+    ),
+}
+"""Types that the Collector has, or had, and that may be missing here: nobody misspelt them."""
 
 
 def find_factory(registry: Registry, kind: Kind, type_name: str) -> Factory | tuple[str, str]:
@@ -33,6 +56,9 @@ def find_factory(registry: Registry, kind: Kind, type_name: str) -> Factory | tu
     removed = _REMOVED.get((kind, type_name))
     if removed is not None:
         return removed, ""
+    if type_name in _ELSEWHERE[kind].split():
+        message = f'unknown type "{type_name}": the Collector\'s {kind.value} is not supported here'
+        return message, ""
     message = f'unknown type "{type_name}": there is no such {kind.value} here'
     others = [other for other in Kind if type_name in registry.types(other)]
     if others:

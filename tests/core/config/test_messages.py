@@ -473,3 +473,18 @@ def test_a_key_of_older_files_has_its_successor(load: Load, body: str, hint: str
 def test_the_same_word_elsewhere_is_a_word_like_any_other(load: Load, good: str) -> None:
     (line,) = load(good.replace("debug:", "debug: {insecure: true}")).errors
     assert line.endswith("exporters.debug.insecure: unknown key (it has no keys)")
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [("processors", "resourcedetection"), ("receivers", "hostmetrics"), ("connectors", "routing")],
+)
+def test_what_the_collector_has_and_we_do_not_is_no_misspelling(
+    load: Load, good: str, section: str, name: str
+) -> None:
+    text = good.replace("receivers:\n", f"receivers:\n  {name}:\n")
+    if section != "receivers":
+        text = f"{section}: {{{name}: }}\n{good}"
+    (line,) = load(text, registry=Registry.installed()).errors
+    kind = section.removesuffix("s")
+    assert line.endswith(f'unknown type "{name}": the Collector\'s {kind} is not supported here')
