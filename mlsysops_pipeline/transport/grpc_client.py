@@ -49,6 +49,9 @@ BACKOFF_JITTER: Final = 0.2
 """From one attempt to connect to the next: as gRPC's, but a peer that returns is found sooner. An
 attempt that took long is followed by the next after the least pause."""
 
+PATIENCE_S: Final = 0.3
+"""How long calls wait for an attempt to connect again, if they are told about its success."""
+
 SEARCH_S: Final = 60.0
 """How long after a call the channel goes on looking for a peer by itself. Whoever tries again does
 so more often than that."""
@@ -127,6 +130,7 @@ class GrpcChannel:
         self.waiting: deque[ClientCall] = deque()
         self._failures = 0
         self._retry_at_s = 0.0
+        self._connecting_since_s = 0.0
         self._called_s = -math.inf
         self._retry_timer: Timer | None = None
         self._last_error = ""
@@ -190,9 +194,17 @@ class GrpcChannel:
             return Outcome(Code.UNAVAILABLE, "this exporter is shutting down")
         if len(self.waiting) >= CALLS_WAITING_MAX:
             return Outcome(Code.UNAVAILABLE, "too many calls wait for the peer")
-        if self._waits_for_ready or self._links or self._connecting is not None:
+        if self._waits_for_ready or self._links:
             return None
-        if self._last_error and self.clock.monotonic() < self._retry_at_s:
+        now_s = self.clock.monotonic()
+        if self._connecting is not None:
+            # Who fails now is told when the peer is there, as are all who failed before: then the
+            # oldest goes first. But an attempt that has just begun is worth a moment.
+            is_late = now_s >= self._connecting_since_s + PATIENCE_S
+            if self._on_ready is None or self._is_up is None or not is_late:
+                return None
+            return Outcome(Code.UNAVAILABLE, self._last_error or f"connecting to {self.target}")
+        if self._last_error and now_s < self._retry_at_s:
             return Outcome(Code.UNAVAILABLE, self._last_error)
         return None
 
@@ -318,7 +330,7 @@ class GrpcChannel:
 
     async def _connect(self, *, is_spare: bool = False) -> None:
         """Make one attempt, whatever its result. ``is_spare``: only to an address not in use."""
-        started_s = self.clock.monotonic()
+        started_s = self._connecting_since_s = self.clock.monotonic()
         attempt = self._tasks.spawn("open", self._open(is_spare=is_spare))
         timer = self.clock.call_later(CONNECT_TIMEOUT_S, lambda: _cancel(attempt))
         error = "an internal error"
@@ -339,9 +351,12 @@ class GrpcChannel:
             return
         if not error:
             self._report(is_up=True, message=f"connected to {self.target}")
-            self.pump()
             if len(self._links) == 1 and self._on_ready is not None:
                 self._on_ready()
+                # Whoever is woken up by that has waited longer than those who wait here.
+                asyncio.get_running_loop().call_soon(self.pump)
+            else:
+                self.pump()
             if self._is_balanced and self._unlinked:
                 self._spread()
             return

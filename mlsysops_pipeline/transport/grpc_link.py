@@ -175,7 +175,7 @@ class GrpcLink(asyncio.Protocol):
         stream = call.stream
         if stream is None or self.grpc.calls.get(stream.id) is not call:
             return False
-        self.grpc.cancel(call)
+        self.grpc.cancel(call, self._clock.monotonic())
         self._settle()
         return True
 

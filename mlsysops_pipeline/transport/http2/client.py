@@ -46,6 +46,8 @@ ANSWER_BYTES_MAX: Final = 4 << 20
 
 _TEXT_BYTES_MAX: Final = 1_024
 _PROBE_INTERVAL_S: Final = 300.0
+_PROBE_AFTER_S: Final = 1.0
+_PROBE_TIMEOUT_S: Final = 2.0
 """Servers count pings that come more often than this against a client (gRPC's default)."""
 
 _PING: Final = b"areyouup"
@@ -128,7 +130,7 @@ class ClientConnection:
         self._started_s = now_s
         self._busy_since_s = now_s
         self._ping_due_s = math.inf
-        self._probed_s = -math.inf
+        self._pinged_s = self._probed_s = -math.inf
         self._over: list[ClientCall] = []
 
     @property
@@ -193,9 +195,10 @@ class ClientConnection:
         )
         return min(allowed, limits.STREAMS_MAX)
 
-    def cancel(self, call: ClientCall) -> None:
+    def cancel(self, call: ClientCall, now_s: float) -> None:
         """Nobody waits for this call any more."""
         if call.outcome is None and call.stream is not None:
+            self._probe(call, now_s)
             self._close(call, Outcome(Code.CANCELLED, "the call was cancelled"))
 
     def receive(self, data: bytes, now_s: float) -> list[ClientCall]:
@@ -391,7 +394,7 @@ class ClientConnection:
             if now_s >= self._started_s + limits.HANDSHAKE_TIMEOUT_S:
                 self._give_up(ErrorCode.SETTINGS_TIMEOUT, "the peer does not answer with HTTP/2")
         elif now_s >= self._ping_due_s:
-            if self.last_read_s < self._ping_due_s - self.times.ping_timeout_s:
+            if self.last_read_s < self._pinged_s:
                 self._give_up(ErrorCode.NO_ERROR, "the peer does not answer a keepalive PING")
             self._ping_due_s = math.inf
         for call in list(self.calls.values()):
@@ -399,20 +402,31 @@ class ClientConnection:
                 self._expire(call, now_s)
         is_watched = bool(self.calls) or self.times.pings_idle
         if is_watched and now_s >= self._ping_at_s():
-            self._ping(now_s)
+            self._ping(now_s, self.times.ping_timeout_s)
         self.wake_s = self.due_s()
         return over
 
     def _expire(self, call: ClientCall, now_s: float) -> None:
-        """Time is up. If the peer said nothing at all since then, ask whether it is there."""
-        if self.last_read_s <= call.started_s and now_s >= self._probed_s + _PROBE_INTERVAL_S:
-            self._probed_s = now_s
-            self._ping(now_s)
+        """Time is up."""
+        self._probe(call, now_s)
         self._end(call, Outcome(Code.DEADLINE_EXCEEDED, "the deadline has passed"))
 
-    def _ping(self, now_s: float) -> None:
+    def _probe(self, call: ClientCall, now_s: float) -> None:
+        """Ask a peer that has said nothing at all since a call began whether it is there.
+
+        A peer that works hard answers at once, one that cannot be reached is given up soon: calls
+        that are repeated on a dead connection come in any order when it turns out to be alive.
+        """
+        is_silent = self.last_read_s <= call.started_s <= now_s - _PROBE_AFTER_S
+        if is_silent and now_s >= self._probed_s + _PROBE_INTERVAL_S:
+            self._probed_s = now_s
+            self._ping(now_s, _PROBE_TIMEOUT_S)
+
+    def _ping(self, now_s: float, timeout_s: float) -> None:
         if self._ping_due_s == math.inf and self.connection.is_established:
-            self._ping_due_s = now_s + self.times.ping_timeout_s
+            self._pinged_s = now_s
+            self._ping_due_s = now_s + timeout_s
+            self.wake_s = 0.0
             self.connection.ping(_PING)
 
     def _give_up(self, code: ErrorCode, message: str) -> None:

@@ -397,7 +397,7 @@ def test_no_more_calls_begin_than_the_peer_takes() -> None:
 
     assert not client.begin(ClientCall(FIELDS, b"", 5.0), 0.0)
     assert not client.is_draining
-    client.cancel(first)
+    client.cancel(first, 0.0)
     assert client.begin(ClientCall(FIELDS, b"", 5.0), 0.0)
     peer.read()
     assert {1: ErrorCode.CANCEL} == peer.resets
@@ -466,7 +466,7 @@ def test_requests_do_not_pile_up_without_bound(monkeypatch: pytest.MonkeyPatch) 
 def test_a_cancelled_call_stops_waiting_for_the_window() -> None:
     client, peer = connected({frames.INITIAL_WINDOW_SIZE: 10})
     call = started(client, b"m" * 1_000)
-    client.cancel(call)
+    client.cancel(call, 0.0)
     peer.read()
 
     assert {1: ErrorCode.CANCEL} == peer.resets
@@ -514,6 +514,29 @@ def test_goaway_gives_back_what_was_not_looked_at() -> None:
     peer.tell()
     assert all(call.outcome is not None and call.outcome.code == 0 for call in calls[:2])
     assert client.is_over
+
+
+def test_a_peer_that_was_silent_until_the_caller_gave_up_is_asked_whether_it_is_there() -> None:
+    client, peer = connected()
+    call, other = started(client), started(client, deadline_s=20.0)
+    client.cancel(call, 5.0)
+
+    assert frames.ping_frame(b"areyouup") in client.connection.take()
+    assert [] == client.on_time(6.9)
+    assert [other] == client.on_time(7.1)
+    assert "PING" in client.end_message
+    assert peer is not None
+
+
+def test_a_peer_that_was_not_silent_is_not_asked() -> None:
+    client, peer = connected()
+    call = started(client)
+    peer.read()
+    client.receive(frames.ping_frame(b"12345678"), 3.0)
+    client.connection.take()
+    client.cancel(call, 5.0)
+
+    assert frames.ping_frame(b"areyouup") not in client.connection.take()
 
 
 def test_goaway_for_pinging_is_noticed() -> None:

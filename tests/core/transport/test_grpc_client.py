@@ -383,6 +383,35 @@ async def test_a_peer_that_returns_is_found_without_a_call() -> None:
             assert "connections=1" in repr(it.channel)
 
 
+async def test_calls_during_an_attempt_to_connect_again_fail_when_they_are_told_of_its_success(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = JumpClock()
+    with grpcio_server() as server:
+        async with client_of(server.port, clock=clock, on_ready=lambda: None) as client:
+            assert Code.OK == (await client.call()).code
+            hanging = asyncio.Event()
+
+            async def resolve(_target: Target, *, shuffled: bool) -> list[Address]:
+                assert shuffled
+                await hanging.wait()
+                raise OSError("no network")
+
+            monkeypatch.setattr(grpc_client, "resolve", resolve)
+            server.stop()
+            await wait_until(lambda: "connections=0" in repr(client.channel))
+            waits = await client.begin()
+            await clock.advance(0.5)
+            assert not waits.done()
+            fails = await client.call()
+            hanging.set()
+            await waits
+
+    assert Code.UNAVAILABLE == fails.code
+    assert "connecting to" in fails.message
+    assert "no network" in waits.result().message
+
+
 @pytest.mark.slow
 async def test_a_peer_that_nobody_calls_any_more_is_not_looked_for() -> None:
     clock = JumpClock()
