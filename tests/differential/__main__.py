@@ -42,7 +42,9 @@ _FRAMEWORK = """{endpoint: "127.0.0.1:PAGE", send_timestamps: true, metric_expir
     enable_open_metrics: false, add_metric_suffixes: true,
     resource_to_telemetry_conversion: {enabled: true}}"""
 _PLAIN = '{endpoint: "127.0.0.1:PAGE"}'
-_BARE = '{endpoint: "127.0.0.1:PAGE", add_metric_suffixes: false, namespace: "my ns", const_labels: {a: b}}'
+_BARE = """{endpoint: "127.0.0.1:PAGE", namespace: "my ns", const_labels: {a: b},
+    translation_strategy: UnderscoreEscapingWithoutSuffixes}"""
+_UTF8 = '{endpoint: "127.0.0.1:PAGE", translation_strategy: NoUTF8EscapingWithSuffixes}'
 _OPEN_METRICS = '{endpoint: "127.0.0.1:PAGE", enable_open_metrics: true}'
 
 _CONFIG = """
@@ -93,6 +95,7 @@ CASES = (
     Case("OTLP, plain", _PLAIN),
     Case("OTLP, without suffixes", _BARE),
     Case("OTLP, OpenMetrics", _OPEN_METRICS, _OPEN),
+    Case("OTLP, UTF-8", _UTF8, "text/plain;version=1.0.0;escaping=allow-utf-8"),
 )
 
 

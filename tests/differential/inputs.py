@@ -163,8 +163,20 @@ def _values(scope: Any, now: int) -> None:
 def _labels(scope: Any, now: int) -> None:
     point = scope.metrics.add(name="labels").gauge.data_points.add(time_unix_nano=now, as_int=1)
     attributes = point.attributes
-    for key in ("a.b", "a_b", "9digit", "__private", "_one", "with space", "ünï", "job", "le"):
+    for key in ("a.b", "9digit", "_one", "with space", "ünï", "le"):
         attributes.add(key=key).value.string_value = f"v {key}"
+    for name, keys in {
+        "private": ("__private",),
+        "name": ("__name__",),
+        "job": ("job",),
+        "instance": ("instance",),
+        "quantile": ("quantile",),
+        "collision": ("a.b", "a_b"),
+    }.items():
+        gauge = scope.metrics.add(name=f"label.{name}").gauge
+        one = gauge.data_points.add(time_unix_nano=now, as_int=1)
+        for key in keys:
+            one.attributes.add(key=key).value.string_value = "of the point"
     attributes.add(key="empty").value.string_value = ""
     attributes.add(key="escaped").value.string_value = 'a "b" \\ c\nd'
     attributes.add(key="int").value.int_value = -5

@@ -8,7 +8,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-_SAMPLE = re.compile(r"^([^\s{]+)?(\{.*\})?\s+(\S+)(?:\s+(-?[\d.]+))?(?:\s+#\s+(.*))?$")
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_SAMPLE = re.compile(
+    rf"^([^\s{{]+)?(\{{(?:[^\"}}]|{_QUOTED})*\}})?\s+(\S+)(?:\s+(-?[\d.]+))?(?:\s+#\s+(.*))?$"
+)
+_ABOUT = re.compile(rf"^# (TYPE|HELP|UNIT) ({_QUOTED}|\S+) ?(.*)$")
 _LABEL = re.compile(r'("(?:[^"\\]|\\.)*"|[^\s=,{}"]+)(?:="((?:[^"\\]|\\.)*)")?')
 
 
@@ -37,11 +41,13 @@ def read(text: str) -> Page:
     """Read a page in either text format."""
     page = Page()
     for line in text.splitlines():
-        if line.startswith("# "):
-            _, kind, *rest = line.split(" ", 3)
-            store = {"TYPE": page.types, "HELP": page.helps, "UNIT": page.units}.get(kind)
-            if store is not None:
-                store[rest[0]] = rest[1] if len(rest) > 1 else ""
+        about = _ABOUT.match(line)
+        if about is not None:
+            kind, name, rest = about.groups()
+            stores = {"TYPE": page.types, "HELP": page.helps, "UNIT": page.units}
+            stores[kind][name] = rest
+        elif line.startswith("#"):
+            continue
         elif line:
             _sample(page, line)
     return page
@@ -60,6 +66,16 @@ def _sample(page: Page, line: str) -> None:
 
 
 def _sorted(labels: str) -> str:
-    """Labels in the order of their names: the order says nothing."""
+    """Labels in the order of their names, which says nothing, without those that are empty.
+
+    To Prometheus an empty label is none. What stands alone is a quoted name of a metric.
+    """
     pairs = sorted(_LABEL.findall(labels))
-    return "{" + ",".join(f'{name}="{value}"' if value else name for name, value in pairs) + "}"
+    shown = (
+        f'{name}="{value}"' if value else name for name, value in pairs if _counts(name, value)
+    )
+    return "{" + ",".join(shown) + "}"
+
+
+def _counts(name: str, value: str) -> bool:
+    return bool(value) or name.startswith('"')
