@@ -6,6 +6,7 @@ item, what reaches it through the other one alone.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REQUESTS = 20
+GO_NAN = struct.pack("<Q", 0x7FF8000000000001)
+C_NAN = struct.pack("<Q", 0x7FF8000000000000)
 
 GO_CONFIG = """
 receivers:
@@ -124,6 +127,8 @@ class Ends:
     alone: OtlpSink
     histograms: bool = True
     exact: tuple[Signal, ...] = tuple(Signal)
+    is_json: bool = False
+    """Whether JSON was on the way, which has one NaN, while Go's own is not that of C."""
 
     def send(self, port: int) -> None:
         send(port, histograms=self.histograms)
@@ -143,11 +148,13 @@ class Ends:
 
     def assert_same(self) -> None:
         for signal in Signal:
-            expected = self.alone.items(signal)
+            expected, arrived = self.alone.items(signal), self.sink.items(signal)
+            if self.is_json:
+                arrived = [one.replace(GO_NAN, C_NAN) for one in arrived]
             assert len(sent(signal, histograms=self.histograms)) == len(expected)
-            assert len(expected) == len(self.sink.items(signal))
+            assert len(expected) == len(arrived)
             if signal in self.exact:
-                assert "" == difference(signal, expected, self.sink.items(signal)), str(signal)
+                assert "" == difference(signal, expected, arrived), str(signal)
 
 
 @pytest.fixture
@@ -236,6 +243,7 @@ def test_the_go_collector_sends_to_us(
 def test_the_go_collector_receives_from_us(
     exporter: str, go: Callable[[], Peer], ends: Ends, tmp_path: Path
 ) -> None:
+    ends.is_json = exporter == "json"
     peer_receives(go, (OUT | MORE)[exporter], ends, tmp_path)
 
 
