@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import socket
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -43,6 +44,19 @@ MESSAGES = {
 def _of_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(autouse=True)
+def _no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that only a name server could know are unknown, at once."""
+    really = socket.getaddrinfo
+
+    def known(host: Any, *more: Any, **options: Any) -> Any:
+        if str(host).endswith((".invalid", ".cluster.local")):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return really(host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", known)
 
 
 def loaded(file: Rendered, folder: Path) -> tuple[Configuration, list[str]]:
@@ -118,6 +132,7 @@ def test_every_interval_is_accepted(level: str, interval: str, tmp_path: Path) -
     ],
     ids=["node", "cluster", "continuum with nothing", "continuum with Loki"],
 )  # fmt: skip
+@pytest.mark.slow
 async def test_it_starts_with_nobody_around(file: Rendered, tmp_path: Path) -> None:
     """No API, no host that resolves, no node exporter: states of components, not a failed start."""
     path = tmp_path / "file.yaml"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlsysops_pipeline.component import Factory, Kind
-from mlsysops_pipeline.config import ComponentConfig, Severity
+from mlsysops_pipeline.config import ComponentConfig, Severity, load_configuration
 from mlsysops_pipeline.config.printing import render
 from mlsysops_pipeline.pdata.signal import Signal
 from tests.core.config.conftest import REGISTRY, Grpced
@@ -293,3 +295,42 @@ def test_a_pipeline_that_another_one_feeds_still_runs_without_it(load: Load) -> 
         "    logs/end: {receivers: [forward], exporters: [debug]}\n",
     )
     assert ["logs", "logs/end"] == list(map(str, found.good.service.pipelines))
+
+
+MEMBERS = ("debug", "otlp_grpc", "missing", "tempo", "forward", "forward/b")
+
+
+@st.composite
+def pipelines(draw: st.DrawFn) -> dict[str, Any]:
+    """Some pipelines, wrong in any way that may leave something out."""
+    names = st.sampled_from(["metrics", "logs", "traces", "logs/a", "logs/b", "metrics/a"])
+    receivers = st.lists(st.sampled_from(["otlp", "forward", "forward/b"]), min_size=1, unique=True)
+    exporters = st.lists(st.sampled_from(MEMBERS), min_size=1, unique=True)
+    plan = st.fixed_dictionaries({"receivers": receivers, "exporters": exporters})
+    return draw(st.dictionaries(names, plan, min_size=1))
+
+
+@pytest.mark.slow
+@settings(max_examples=60)
+@given(pipelines())
+def test_what_remains_is_a_configuration_without_errors(plan: dict[str, Any]) -> None:
+    written = {
+        "receivers": {"otlp": {"protocols": {"grpc": None}}},
+        "exporters": {"debug": None, "otlp_grpc": {"endpoint": None}, "tempo": {"endpoint": "a:1"}},
+        "connectors": {"forward": None, "forward/b": None},
+        "service": {"pipelines": plan},
+    }
+    configuration, problems = load_configuration([written], TEMPO, {})
+    assert (configuration is None) is any(p.severity is Severity.ERROR for p in problems)
+    if configuration is None:
+        return
+    text = render(configuration, "json")
+    again, problems = load_configuration([f"yaml:{text}"], TEMPO, {})
+    assert again is not None, [problem.line() for problem in problems]
+    assert configuration.service.pipelines == again.service.pipelines
+    assert {p.code for p in problems} <= {"unused"}
+    left = {str(id_) for p in again.service.pipelines.values() for id_ in p.exporters}
+    assert not left & {"missing", "otlp_grpc"}
+    kept = {name for name in plan if "debug" in plan[name]["exporters"]}
+    running = set(map(str, again.service.pipelines))
+    assert {n for n in kept if "otlp" in plan[n]["receivers"]} <= running
