@@ -22,6 +22,8 @@ BACKLOG: Final = 1_024
 _Name: TypeAlias = "tuple[socket.AddressFamily, tuple[Any, ...]]"
 _ANY: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  what users write for every interface
 _PORT_ATTEMPTS_MAX: Final = 20
+_KEEPALIVE: Final = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 9))
+"""Seconds, seconds and times: what Go programs have."""
 
 
 class ListenError(OSError):
@@ -161,6 +163,11 @@ def _socket(family: socket.AddressFamily) -> socket.socket:
     if os.name == "posix":
         # So that a restart does not wait for old connections; elsewhere it would share the port.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Connections inherit it: one whose other side has vanished without a word ends some time.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE:
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return sock
 
 

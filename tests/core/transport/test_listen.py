@@ -47,6 +47,15 @@ def test_a_port_is_never_shared_with_a_program_that_would_share() -> None:
     listen.close(sockets)
 
 
+def test_connections_whose_other_side_vanishes_end_some_time() -> None:
+    (sock,) = listen.bind(NetAddress("127.0.0.1", 0))
+    with sock, socket.create_connection(sock.getsockname()):
+        sock.setblocking(True)  # noqa: FBT003  the library's signature
+        accepted, _ = sock.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
 def test_every_interface_is_reached_by_ipv4_and_ipv6() -> None:
     sockets = listen.bind(NetAddress("", 0))
     port = listen.port_of(sockets)
