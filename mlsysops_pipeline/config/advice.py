@@ -31,7 +31,7 @@ _TARGET_PORT = "MLS_NODE_EXPORTER_PORT"
 _TARGET_DEFAULT = 9200
 _PORT = re.compile(r"[0-9]{1,5}")
 _PROMETHEUS_DURATION = re.compile(
-    r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?"
+    "".join(rf"(?:([0-9]{{1,12}}){unit})?" for unit in ("y", "w", "d", "h", "m", "s", "ms"))
 )
 _UNITS_S = (365 * 86400.0, 7 * 86400.0, 86400.0, 3600.0, 60.0, 1.0, 0.001)
 _GLOBAL_INTERVAL_S = 60.0
@@ -75,10 +75,9 @@ def _otlp_ports(component: Defined, environment: Mapping[str, str]) -> Iterator[
         port = ports.get(_OTLP_PORTS.get(protocol, ""))
         if port is not None and listener.port not in {0, port}:
             yield _nobody(listener, _OTLP_PORTS[protocol], port)
-    written = component.node.find(("protocols", "http", "endpoint"))[1] == len("abc")
-    port = ports["MLS_OTEL_GRPC_PORT"]
-    if "http" in listeners and "grpc" not in listeners and not written and port is not None:
-        yield _nobody(listeners["http"], "MLS_OTEL_GRPC_PORT", port)
+    port, http = ports["MLS_OTEL_GRPC_PORT"], listeners.get("http")
+    if http is not None and not http.is_written and "grpc" not in listeners and port is not None:
+        yield _nobody(http, "MLS_OTEL_GRPC_PORT", port)
 
 
 def _nobody(listener: Socket, name: str, port: int) -> Problem:
@@ -108,6 +107,12 @@ def _targets(outline: Outline, environment: Mapping[str, str]) -> Iterator[Probl
                     yield warning(target.position, where, message, f"write port {port}")
 
 
+def _written(node: Node, *keys: str) -> Node | None:
+    """What stands under these keys, if it is written."""
+    found, steps = node.find(keys)
+    return found if steps == len(keys) else None
+
+
 def _items(node: Node | None) -> Iterator[tuple[int, Node]]:
     if node is not None and isinstance(node.value, list):
         yield from enumerate(node.value)
@@ -117,8 +122,7 @@ def _scrape_configs(outline: Outline) -> Iterator[tuple[Defined, Node, Path]]:
     """Every scrape configuration of the receivers that run, as written, with its path."""
     for component in outline.used():
         if component.kind is Kind.RECEIVER and component.id.type == "prometheus":
-            found, steps = component.node.find(("config", "scrape_configs"))
-            for index, scrape in _items(found) if steps == len("ab") else ():
+            for index, scrape in _items(_written(component.node, "config", "scrape_configs")):
                 yield component, scrape, (*component.path, "config", "scrape_configs", index)
 
 
@@ -147,15 +151,17 @@ def _seconds(node: Node | None) -> float | None:
 
 
 def _global_interval_s(component: Defined) -> float:
-    found, steps = component.node.find(("config", "global", "scrape_interval"))
-    return (_seconds(found) if steps == len("abc") else None) or _GLOBAL_INTERVAL_S
+    return _seconds(_written(component.node, "config", "global", "scrape_interval")) or (
+        _GLOBAL_INTERVAL_S
+    )
 
 
 def _longest(outline: Outline, receivers: list[Defined]) -> _Interval | None:
     """The longest interval of receivers that fetch data; ``None`` where all is pushed."""
     known: list[_Interval] = []
+    ids = {receiver.id for receiver in receivers}
     for component, scrape, path in _scrape_configs(outline):
-        if component not in receivers:
+        if component.id not in ids:
             continue
         seconds = _seconds(scrape.child("scrape_interval")) or _global_interval_s(component)
         job = scrape.child("job_name")
@@ -170,31 +176,32 @@ def _longest(outline: Outline, receivers: list[Defined]) -> _Interval | None:
 
 
 def _expirations(outline: Outline) -> Iterator[Problem]:
+    """Pages that forget a series before its next value may come."""
     for component in outline.used():
-        if component.kind is not Kind.EXPORTER or component.id.type != "prometheus":
-            continue
         expiration_s = getattr(component.config, "metric_expiration", None)
-        if not expiration_s:
+        is_page = component.kind is Kind.EXPORTER and component.id.type == "prometheus"
+        if not is_page or not expiration_s:
             continue
         receivers = _feeders(outline, component.id)
         longest = _longest(outline, receivers)
-        if longest is None:
-            if all(receiver.id.type != "otlp" for receiver in receivers):
-                continue
+        if longest is not None:
+            wanted_s, cause = 2 * longest.seconds, longest.text
+        elif any(receiver.id.type == "otlp" for receiver in receivers):
             wanted_s, cause = _PUSHED_EXPIRATION_MIN_S, "programs push every 10 s, or more rarely"
         else:
-            wanted_s, cause = 2 * longest.seconds, longest.text
+            continue
         if expiration_s < wanted_s:
-            node, steps = component.node.find(("metric_expiration",))
-            at, path = (node.position, (*component.path, "metric_expiration"))
-            if not steps:
-                at, path = component.node.at, component.path
             message = (
                 f"series leave the page {format_duration(expiration_s)} after their last value, "
                 f"and {cause}: one late value, and readers see a hole"
             )
             hint = f"metric_expiration should be at least {format_duration(wanted_s)}"
-            yield warning(at, path, message, hint)
+            node = _written(component.node, "metric_expiration")
+            if node is None:
+                yield warning(component.node.at, component.path, message, hint)
+            else:
+                path = (*component.path, "metric_expiration")
+                yield warning(node.position, path, message, hint)
 
 
 def _feeders(outline: Outline, exporter: ComponentID) -> list[Defined]:

@@ -174,7 +174,7 @@ def test_intervals_are_read_as_prometheus_reads_them(load: Load, interval: str, 
     assert line.endswith(f"(metric_expiration should be at least {least})")
 
 
-@pytest.mark.parametrize("interval", ["often", "[]", "", "'${env:NOTHING:-}'"])
+@pytest.mark.parametrize("interval", ["often", "[]", "", "'${env:NOTHING:-}'", "9" * 5000 + "s"])
 def test_what_is_no_interval_is_for_the_component_to_refuse(load: Load, interval: str) -> None:
     text = SCRAPING.replace("scrape_interval: 10s", f"scrape_interval: {interval}")
     (line,) = expiration(load, "prometheus", text)
