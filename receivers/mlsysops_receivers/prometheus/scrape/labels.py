@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import intern
 from typing import TYPE_CHECKING, Final
 
 from mlsysops_receivers.prometheus.scrape.encoding import attribute
@@ -48,7 +49,7 @@ class SeriesMaker:
         labels.update(head.labels)
         if len(labels) <= len(head.labels):
             return Series(raw, None, REJECTED)
-        kept = self._relabelled({key: value for key, value in labels.items() if value})
+        kept = self._relabelled(labels)
         if kept is None:
             return Series(raw, None, DROPPED)
         name = kept.get(_NAME, "")
@@ -64,9 +65,10 @@ class SeriesMaker:
         """With the labels of the target, after relabelling; ``None`` if that drops the series."""
         own = self._labels
         if self._options.honor_labels:
+            # Also an empty label of the page wins, and is then removed.
             labels = {**own, **labels}
         else:
-            clashing = [(key, labels[key]) for key in own if key in labels]
+            clashing = [(key, labels[key]) for key in own if labels.get(key)]
             labels.update(own)
             # Shorter names first, as Prometheus does.
             for key, value in sorted(clashing, key=lambda pair: len(pair[0])):
@@ -74,9 +76,10 @@ class SeriesMaker:
                 while labels.get(exported):
                     exported = f"exported_{exported}"
                 labels[exported] = value
+        labels = {key: value for key, value in labels.items() if value}
         relabel = self._options.relabel
         if relabel is None:
-            return {key: value for key, value in labels.items() if value}
+            return labels
         found = relabel(labels)
         # No labels at all is how relabelling says the same.
         return {key: value for key, value in found.items() if value} or None if found else None
@@ -125,7 +128,7 @@ class SeriesMaker:
             else:
                 pairs.append(attribute(key, value))
         place = self._shared(job, instance, self._scope(scope))
-        return Series(raw, place, name, tuple(pairs), le=le, quantile=quantile)
+        return Series(raw, place, intern(name), tuple(pairs), le=le, quantile=quantile)
 
     def _scope(self, found: dict[str, str]) -> Scope:
         """The scope that labels name, or the default; one without a name has only its own rest."""

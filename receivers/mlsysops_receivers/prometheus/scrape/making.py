@@ -157,10 +157,6 @@ class MetricMaker:
         for index, series, _, value in lines:
             series.kind = Kind.DYNAMIC
             self._tails[index] = value
-        if metric.frame.is_group:
-            groups, left = collect(lines, is_histogram=metric.frame.is_histogram)
-            self.unmapped += len(left)
-            self.unmapped += sum(len(group.members) for group in groups if group.rest(0) is None)
         return metric
 
     def _grouped(self, metric: Metric, lines: list[Line]) -> Metric | None:
@@ -174,8 +170,9 @@ class MetricMaker:
             rest = each.rest(0)
             if rest is None:
                 unmapped += len(each.members)
-                for series in each.members.values():
-                    series.kind = Kind.IGNORED
+                for part, series in each.members.items():
+                    # Once the count is one, there is a point.
+                    series.kind = Kind.FIXED if part is Part.COUNT else Kind.IGNORED
                 continue
             try:
                 group = Group(each)
@@ -220,6 +217,7 @@ def _renewed(
         former.members != [line[1] for line in lines]
         or former.family[2:] != family[2:]
         or former.starts != starts
+        or former.unmapped  # there may be room for them now
     ):
         return False
     if not former.frame.is_group:

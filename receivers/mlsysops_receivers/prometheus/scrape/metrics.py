@@ -95,8 +95,8 @@ class Metric:
 
     ``chunks``: the bytes around times and numbers, one more than points. ``numbers``: what follows
     the time of each point and changes with its values, until a template takes it. ``parts`` and
-    ``indices``: what each member is and where its line is, of a dynamic metric. ``starts``: the
-    start fields of some members. ``unmapped``: lines that are in no point.
+    ``indices``: what each member is and where its line is, of a dynamic metric. ``present``: those
+    that had a point in the last page, of a dynamic one. ``starts``: the start fields of some. ``unmapped``: lines that are in no point.
     """
 
     __slots__ = (
@@ -113,6 +113,7 @@ class Metric:
         "numbers",
         "parts",
         "place",
+        "present",
         "starts",
         "unmapped",
     )
@@ -125,6 +126,7 @@ class Metric:
         self.parts: list[Part] = []
         self.indices: list[int] = []
         self.starts: dict[Series, bytes] = {}
+        self.present: set[Series] = set()
         self.chunks: list[bytes] = []
         self.numbers: list[bytes] = []
         self.groups: list[Group] = []

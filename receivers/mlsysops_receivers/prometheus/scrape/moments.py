@@ -32,7 +32,7 @@ class Moments:
 
     A time before that of the last sample of a series is out of order, one over ``ahead_ms`` in the
     future (or one that OTLP cannot say) out of bounds; a second sample of a page with the same time
-    is a duplicate.
+    is a duplicate. ``unmapped``: lines of groups that have no point, or no room for them.
     """
 
     at_ns: int
@@ -40,6 +40,7 @@ class Moments:
     out_of_order: int = 0
     out_of_bounds: int = 0
     duplicates: int = 0
+    unmapped: int = 0
 
     def points(self, metric: Metric, tails: Mapping[int, Value]) -> bytes:
         """The points of a dynamic metric."""
@@ -49,8 +50,9 @@ class Moments:
                 metric.indices, metric.members, metric.parts, strict=True
             )
         ]
+        metric.present = set()
         if metric.frame.is_group:
-            return self._groups(lines, is_histogram=metric.frame.is_histogram)
+            return self._groups(metric, lines)
         return self._numbers(metric, lines)
 
     def _numbers(self, metric: Metric, lines: list[Line]) -> bytes:
@@ -61,6 +63,7 @@ class Moments:
             time_ns = self._accepted(series, at_ms, written)
             if time_ns is None:
                 continue
+            metric.present.add(series)
             rest = pack_value(VALUE_TAG, number)
             if found is not None:
                 rest += exemplar(_EXEMPLARS, found, time_ns)
@@ -68,16 +71,20 @@ class Moments:
             points.append(whole_point(metric.starts.get(series, b""), _pack_time(time_ns), rest))
         return b"".join(points)
 
-    def _groups(self, lines: list[Line], *, is_histogram: bool) -> bytes:
+    def _groups(self, metric: Metric, lines: list[Line]) -> bytes:
         points = []
         written: dict[Series, int] = {}
-        for group in collect(lines, is_histogram=is_histogram)[0]:
+        groups, left = collect(lines, is_histogram=metric.frame.is_histogram)
+        self.unmapped += len(left)
+        for group in groups:
             count = group.members.get(Part.COUNT)
             if count is None or group.rest(0) is None:
+                self.unmapped += len(group.members)
                 continue
             time_ns = self._accepted(count, group.timestamp_ms, written)
             if time_ns is None:
                 continue
+            metric.present.add(count)
             rest = group.rest(time_ns) or b""
             points.append(whole_point(group.start, _pack_time(time_ns), rest))
         return b"".join(points)

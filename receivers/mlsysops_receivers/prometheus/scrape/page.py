@@ -309,15 +309,16 @@ class Page:
         raw = line[: head.end]
         series = self._known.get(raw) or self._made.get(raw)
         if series is None:
-            series = self._maker.make(raw, head)
+            try:
+                series = self._maker.make(raw, head)
+            except ScrapeError as error:
+                raise ScrapeError(f"line {self._number}: {error}") from None
             if not self._is_over:
                 self._made[raw] = series
-        is_plain = tail.timestamp_ms is None and tail.exemplar is None
-        if is_plain:
+        if tail.timestamp_ms is None and tail.exemplar is None:
             return series, tail.value
-        if self._options.honor_timestamps:
-            return series, tail
-        return series, Tail(tail.value, None, tail.exemplar)
+        # That it has a time is worth knowing, even if the time is not.
+        return series, tail if self._options.honor_timestamps else tail._replace(timestamp_ms=None)
 
     def _count(self, series: Series, value: Value) -> None:
         options = self._options

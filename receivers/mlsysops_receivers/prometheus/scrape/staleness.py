@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["stale_points"]
 
+_STATIC = frozenset({Kind.NUMBER, Kind.MEMBER})
+
 
 def stale_points(
     metric: Metric,
@@ -33,14 +35,21 @@ def stale_points(
     ``families``: those of the page that the metric is of. Series with explicit times get none
     unless ``marks_timed``. A histogram or summary is gone with its count.
     """
+
+    def is_marked(series: Series) -> bool:
+        """Whether a series stood for a point and is gone."""
+        return (
+            (series.last_ms is None or marks_timed)
+            and (series in metric.present if metric.is_dynamic else series.kind in _STATIC)
+            and is_gone(series)
+        )
+
     if not metric.frame.is_group:
         return b"".join(
             [
                 whole_point(b"", time, stale_number(series))
                 for series in dict.fromkeys(metric.members)
-                if (series.last_ms is None or marks_timed)
-                and series.kind is not Kind.IGNORED
-                and is_gone(series)
+                if is_marked(series)
             ]
         )
     lines: list[Line] = [
@@ -49,11 +58,6 @@ def stale_points(
     points = []
     for group in collect(lines, is_histogram=metric.frame.is_histogram)[0]:
         count = group.members.get(Part.COUNT)
-        if (
-            count is not None
-            and (count.last_ms is None or marks_timed)
-            and count.kind is not Kind.IGNORED
-            and is_gone(count)
-        ):
+        if count is not None and is_marked(count):
             points.append(whole_point(b"", time, group.stale()))
     return b"".join(points)

@@ -157,7 +157,7 @@ class TargetSeries:
             duplicates=layout.duplicates + moments.duplicates,
             out_of_order=moments.out_of_order,
             out_of_bounds=moments.out_of_bounds,
-            unmapped=layout.unmapped,
+            unmapped=layout.unmapped + moments.unmapped,
             rejected=layout.rejected,
         )
 

@@ -1,0 +1,168 @@
+"""Whatever a target says in a row: the same comes out as if each page were the first.
+
+A page is a list of samples, in an order of its own; from page to page samples come, go and change,
+get times and exemplars and lose them. What is remembered of a page must not show in the next one.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlsysops_receivers.prometheus.scrape import ScrapeError
+from tests.core.prometheus.exposition.pages import open_metrics_pages, text_pages
+from tests.receivers.prometheus.scrape.scraping import (
+    OPEN_METRICS,
+    REPORTS,
+    TEXT,
+    Bench,
+    attributes_of,
+    metrics_of,
+    points_of,
+)
+
+_HEADS = [
+    "a",
+    'a{b="1"}',
+    'a{b="2"}',
+    'a{b="2",c="3"}',
+    'c_total{b="1"}',
+    "c_total",
+    'h_bucket{le="1"}',
+    'h_bucket{le="2"}',
+    'h_bucket{le="+Inf"}',
+    "h_count",
+    "h_sum",
+    'h_bucket{b="x",le="1"}',
+    'h_count{b="x"}',
+    's{quantile="0.5"}',
+    "s_count",
+    "s_sum",
+    'target_info{d="e"}',
+    'c_created{b="1"}',
+    "h_created",
+]
+_COMMENTS = ["# TYPE c counter", "# TYPE h histogram", "# TYPE s summary", "# HELP a about it"]
+_VALUES = ["0", "1", "2.5", "3", "1e3", "NaN", "+Inf", "-1", "17"]
+_TIMES = ["", "", "", "", " 1600000000", " 1600000001.5"]
+_EXEMPLARS = ["", "", "", ' # {x="y"} 1', ' # {trace_id="z"} 2 1600000000']
+
+
+def _pages(seed: int) -> list[str]:
+    """Pages of OpenMetrics that differ in some lines."""
+    random = Random(seed)  # noqa: S311  no secret
+    comments = random.sample(_COMMENTS, random.randint(2, 4))
+    lines = [
+        [head, random.choice(_VALUES)]
+        for head in random.sample(_HEADS, random.randint(1, len(_HEADS)))
+    ]
+    pages = []
+    for _ in range(random.randint(1, 6)):
+        for line in lines:
+            if random.random() < 0.5:
+                line[1] = random.choice(_VALUES)
+            if random.random() < 0.1:
+                said = random.choice(_TIMES) + random.choice(_EXEMPLARS)
+                line[1] = random.choice(_VALUES) + said
+        if random.random() < 0.3:
+            lines = [line for line in lines if random.random() < 0.8]
+            added = [random.choice(_HEADS), random.choice(_VALUES)]
+            lines.insert(random.randint(0, len(lines)), added)
+        if random.random() < 0.1:
+            comments = random.sample(_COMMENTS, random.randint(2, 4))
+        pages.append("\n".join([*comments, *[" ".join(line) for line in lines], "# EOF", ""]))
+    return pages
+
+
+def _flat(metrics: dict[str, Any]) -> dict[tuple[Any, ...], Any]:
+    """The points that say something, by metric and attributes."""
+    return {
+        (
+            name,
+            metric.WhichOneof("data"),
+            metric.description,
+            frozenset(attributes_of(point).items()),
+        ): (point.SerializeToString(deterministic=True))
+        for name, metric in metrics.items()
+        if name not in REPORTS
+        for point in points_of(metric)
+        if not point.flags
+    }
+
+
+def _stale(metrics: dict[str, Any]) -> set[tuple[Any, ...]]:
+    return {
+        (name, frozenset(attributes_of(point).items()))
+        for name, metric in metrics.items()
+        if name not in REPORTS
+        for point in points_of(metric)
+        if point.flags
+    }
+
+
+def _names(flat: dict[tuple[Any, ...], Any]) -> set[tuple[Any, ...]]:
+    return {(key[0], key[3]) for key in flat}
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1 << 32), st.integers(1, 60))
+def test_what_is_remembered_of_a_page_does_not_show_in_the_next(
+    seed: int, piece_bytes: int
+) -> None:
+    """SC-3, PI-4: the template, the look-up and a page read for the first time agree."""
+    bench = Bench(honor_timestamps=False)
+    before: set[tuple[Any, ...]] = set()
+    for page in _pages(seed):
+        fresh = Bench(honor_timestamps=False)
+        fresh.at_ns = bench.at_ns
+        expected = fresh.scrape_all(page, OPEN_METRICS)
+        found = bench.scrape_all(page, OPEN_METRICS, piece_bytes)
+        points = _flat(metrics_of(expected))
+        assert points == _flat(metrics_of(found))
+        assert {*expected.resource_metrics[0].resource.attributes[0].key} == {
+            *found.resource_metrics[0].resource.attributes[0].key
+        }
+        names = _names(points)
+        assert before - names >= _stale(metrics_of(found)) - names
+        assert _stale(metrics_of(found)) & names == set()
+        assert bench.scraped is not None
+        assert fresh.scraped is not None
+        for count in ("samples_scraped", "samples_post_relabel", "duplicates", "unmapped"):
+            assert getattr(fresh.scraped, count) == getattr(bench.scraped, count), count
+        before = names
+    assert before == _stale(metrics_of(bench.fail()))
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 32))
+def test_a_failed_scrape_leaves_nothing_behind(seed: int) -> None:
+    """SC-2."""
+    random = Random(seed)  # noqa: S311  no secret
+    bench = Bench(honor_timestamps=False)
+    for page in _pages(seed):
+        cut = random.randint(0, len(page) - 2)
+        with pytest.raises(ScrapeError):
+            bench.scrape_all(page[:cut] + "\n\n", OPEN_METRICS)
+        bench.fail()
+        fresh = Bench(honor_timestamps=False)
+        fresh.at_ns = bench.at_ns
+        expected = _flat(metrics_of(fresh.scrape_all(page, OPEN_METRICS)))
+        assert expected == _flat(metrics_of(bench.scrape_all(page, OPEN_METRICS)))
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(st.one_of(text_pages(), open_metrics_pages()), st.integers(1, 50))
+def test_any_valid_page_in_pieces_is_the_page(page: str, piece_bytes: int) -> None:
+    content_type = OPEN_METRICS if page.endswith("# EOF\n") else TEXT
+    whole, pieces = Bench(), Bench()
+    for _ in range(2):
+        assert whole.scrape_all(page, content_type) == pieces.scrape_all(
+            page, content_type, piece_bytes
+        )
