@@ -37,7 +37,11 @@ _PAGE_FILE = "prometheus.yaml"
 _BACK_ENDS = {"metrics": _REMOTE_WRITE, "logs": _LOKI, "traces": _TEMPO}
 """What stores the data of each pipeline."""
 # Applications send requests of a few items; bytes (64 MiB) are the limit that matters.
-_QUEUED = {"sending_queue": {"queue_size": 100_000, "batch": {}}}
+_QUEUED = {
+    "sending_queue": {"queue_size": 100_000, "batch": {}},
+    # What is above may be down for longer than the Collector's five minutes.
+    "retry_on_failure": {"max_elapsed_time": "0s"},
+}
 _EXPORT_TO = f"--export-to ({ENVIRONMENT_PREFIX}EXPORT_TO)"
 _REMOTE_WRITE_TO = f"--remote-write ({ENVIRONMENT_PREFIX}REMOTE_WRITE)"
 

@@ -122,6 +122,7 @@ def test_a_destination_gets_a_batching_queue(destination: str, insecure: bool) -
     assert destination == exporter["endpoint"]
     assert insecure is exporter["tls"]["insecure"]
     assert 8192 == exporter["sending_queue"]["batch"]["min_size"]
+    assert "0s" == exporter["retry_on_failure"]["max_elapsed_time"]
     for name, ends in exporters(content).items():
         assert ["prometheus" if name == LOCAL else "otlp_grpc"] == ends
 
