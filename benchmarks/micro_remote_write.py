@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 import sys
 import time
 from itertools import pairwise
@@ -21,7 +22,7 @@ from benchmarks.workload import TIME_MARK, Workload
 from mlsysops_exporters.prometheusremotewrite.assembly import Assembly
 from mlsysops_exporters.prometheusremotewrite.order import Latest
 from mlsysops_exporters.prometheusremotewrite.series import SeriesMaker
-from mlsysops_pipeline.memory import tune_allocation
+from mlsysops_pipeline.memory import settle_objects, tune_allocation
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.prometheus.translate import Options, Translator
 from mlsysops_pipeline.transport.compression import compress
@@ -45,13 +46,15 @@ class Sending:
     """Translator and order, as an exporter has them."""
 
     def __init__(self) -> None:
-        self.translator: Translator[Series] = Translator(Options(), SeriesMaker({}), print)
+        self.translator: Translator[Series] = Translator(
+            Options(has_details=False), SeriesMaker({}), print
+        )
         self.latest = Latest(0.0)
 
     def run(self, wire: bytes, now_ms: int) -> list[float]:
         """Take a request through; the CPU time after each step, in seconds."""
         times = [time.process_time()]
-        batches = list(self.translator.translate(wire))
+        batches = list(self.translator.columns(wire))
         times.append(time.process_time())
         assembly = Assembly(self.latest, now_ms)
         assembly.take_some(iter(batches), 10**9, None)
@@ -85,26 +88,24 @@ def speed() -> None:
         print(f"{points:>16} " + " ".join(f"{cost:>10.0f}" for cost in (*costs, sum(costs))))
 
 
-def memory() -> None:
-    """Print the table."""
-    for points in (10, 1):
-        sending = Sending()
-        before = resident_bytes()
-        for first in range(0, SERIES_MAX, STEP):
-            for seed in range(first // POINTS, (first + STEP) // POINTS):
-                wire = Workload(Signal.METRICS, POINTS, points, steady=True).request(seed)
-                now_ns = time.time_ns()
-                sending.run(at(wire, now_ns), now_ns // 1_000_000)
-            del wire
-            gc.collect()
-            after = resident_bytes()
-            print(
-                f"{points} points a metric, {first + STEP} series: "
-                f"{(after - before) / STEP:.0f} bytes each of the last {STEP}"
-            )
-            before = after
-        del sending
+def memory(points: int) -> None:
+    """Print the table for metrics with this number of points."""
+    sending = Sending()
+    start = before = resident_bytes()
+    for first in range(0, SERIES_MAX, STEP):
+        for seed in range(first // POINTS, (first + STEP) // POINTS):
+            wire = Workload(Signal.METRICS, POINTS, points, steady=True).request(seed)
+            now_ns = time.time_ns()
+            sending.run(at(wire, now_ns), now_ns // 1_000_000)
+        del wire
         gc.collect()
+        after = resident_bytes()
+        print(
+            f"{points} points a metric, {first + STEP} series: "
+            f"{(after - before) / STEP:.0f} bytes each of the last {STEP}, "
+            f"{(after - start) / (first + STEP):.0f} of all"
+        )
+        before = after
 
 
 def resident_bytes() -> int:
@@ -113,5 +114,12 @@ def resident_bytes() -> int:
 
 
 if __name__ == "__main__":
-    tune_allocation()  # as the command line does
-    memory() if "--memory" in sys.argv else speed()
+    tune_allocation()  # as the command line does, and it settles what there is after the start
+    settle_objects()
+    if "--memory" not in sys.argv:
+        speed()
+    elif sys.argv[-1].isdigit():
+        memory(int(sys.argv[-1]))
+    else:  # processes of their own, as none gets back what the other had
+        for number in (10, 1):
+            subprocess.run([sys.executable, *sys.orig_argv[1:], str(number)], check=True)

@@ -1,7 +1,7 @@
 """What points inherit: their metric, resource and scope. Each is read once and remembered.
 
-A `Scope` or `Metric` has a few bytes of its own, never used again, so that what is known of a
-series can be found by theirs and those of its attributes.
+A `Scope` or `Metric` has a number of its own, never used again, so that what is known of a series
+can be found by theirs and the bytes of its attributes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from mlsysops_pipeline.prometheus.recent import Recent
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_MARK_BYTES = 5
 _OVERHEAD_BYTES = 800
 """What an entry takes beside its text: objects, dicts, its places in the memory."""
 DELTA, CUMULATIVE = 1, 2
@@ -57,7 +56,7 @@ class Resource(Generic[S]):
     __slots__ = ("fixed", "identity", "mark", "shared", "target", "target_series")
 
     def __init__(
-        self, mark: bytes, fixed: dict[str, str], shared: dict[str, str], target: dict[str, str]
+        self, mark: int, fixed: dict[str, str], shared: dict[str, str], target: dict[str, str]
     ) -> None:
         self.mark = mark
         self.fixed = fixed
@@ -68,12 +67,18 @@ class Resource(Generic[S]):
 
 
 class Scope:
-    """What a scope in a resource gives to its points: labels, and shared attributes."""
+    """What a scope in a resource gives to its points: labels, and shared attributes.
 
-    __slots__ = ("fixed", "mark", "shared")
+    ``single_mark`` is the number for metrics of one point (`singles`), ``mark`` for all others.
+    """
 
-    def __init__(self, mark: bytes, fixed: dict[str, str], shared: Mapping[str, str]) -> None:
+    __slots__ = ("fixed", "mark", "shared", "single_mark")
+
+    def __init__(
+        self, mark: int, single_mark: int, fixed: dict[str, str], shared: Mapping[str, str]
+    ) -> None:
         self.mark = mark
+        self.single_mark = single_mark
         self.fixed = fixed
         self.shared = shared
 
@@ -83,7 +88,7 @@ class Metric:
 
     __slots__ = ("bounds", "cause", "family", "mark", "otlp_name", "reserved")
 
-    def __init__(self, mark: bytes, otlp_name: str, family: Family, cause: Cause | None) -> None:
+    def __init__(self, mark: int, otlp_name: str, family: Family, cause: Cause | None) -> None:
         self.mark = mark
         self.otlp_name = otlp_name
         self.family = family
@@ -130,9 +135,6 @@ class Contexts(Generic[S]):
         self._metrics: Recent[_MetricKey, Metric] = Recent(bytes_max // 2)
         self._marks = itertools.count()
 
-    def _mark(self) -> bytes:
-        return next(self._marks).to_bytes(_MARK_BYTES)
-
     def resource(self, group: Any) -> Resource[S]:
         """The resource of a ``ResourceMetrics``. Raises `MalformedError`."""
         key: bytes = group.resource.SerializePartialToString()
@@ -155,11 +157,11 @@ class Contexts(Generic[S]):
             for key, value in attributes.items()
             if key not in labels.SERVICE_KEYS and value
         }
-        return Resource(self._mark(), labels.target_labels(attributes), shared, target)
+        return Resource(next(self._marks), labels.target_labels(attributes), shared, target)
 
     def scope(self, group: Any, resource: Resource[S]) -> Scope:
         """The scope of a ``ScopeMetrics`` in a resource. Raises `MalformedError`."""
-        key = resource.mark
+        key = varint(resource.mark)
         if self._has_scope_labels:
             url: bytes = group.schema_url
             scope: bytes = group.scope.SerializePartialToString()
@@ -181,7 +183,7 @@ class Contexts(Generic[S]):
                 self._strategy,
             )
             fixed = {**own, **fixed}
-        return Scope(self._mark(), fixed, resource.shared)
+        return Scope(next(self._marks), next(self._marks), fixed, resource.shared)
 
     def metric(self, metric: Any, kind: names.Kind, temporality: int) -> Metric:
         """What a metric is to Prometheus. Never raises: see `Metric.cause`."""
@@ -204,7 +206,7 @@ class Contexts(Generic[S]):
             is_delta=temporality == DELTA,
         )
         cause = self._cause(family, temporality)
-        found = Metric(self._mark(), name, family, cause)
+        found = Metric(next(self._marks), name, family, cause)
         size = len(key[0]) + len(key[1]) + len(key[2])
         self._metrics.put(key, found, 3 * size + _OVERHEAD_BYTES)
         return found

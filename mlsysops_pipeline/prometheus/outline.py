@@ -15,13 +15,16 @@ from mlsysops_pipeline.prometheus.recent import Recent
 if TYPE_CHECKING:
     from mlsysops_pipeline.prometheus.context import Metric
 
-_DATA_TAGS = frozenset(message_tag(number) for number in (5, 7, 9, 10, 11))
+DATA_TAGS = frozenset(message_tag(number) for number in (5, 7, 9, 10, 11))
 """The members of a ``Metric``'s oneof."""
 POINTS_TAG = message_tag(1)
 """The field of each of them that holds its points."""
 _VARIANTS_MAX = 4
 """Metrics of one name that are told apart: languages describe the same one differently."""
-_OVERHEAD_BYTES = 400
+_OVERHEAD_BYTES = 700
+"""What an entry takes beside its text, and what it knows of its metric."""
+_ONE_BYTE_MAX, _TWO_BYTES_MAX = (1 << 7) - 1, (1 << 14) - 1
+"""The highest lengths that protobuf writes in one byte and in two."""
 
 
 class Outline:
@@ -40,6 +43,22 @@ class Outline:
         self.tail_bytes = len(tail)
         self.after_bytes = after_bytes
         self.metric = metric
+
+    def points_begin(self, wire: bytes) -> int:
+        """Where the points of a metric with this header and tail begin; 0 if it is another metric.
+
+        Or if its length takes four bytes. May raise `IndexError`.
+        """
+        at = self.header_bytes
+        size = wire[at]
+        at += 1
+        if size > _ONE_BYTE_MAX:
+            size += (wire[at] - 1) << 7
+            at += 1
+            if size > _TWO_BYTES_MAX:
+                size += (wire[at] - 1) << 14
+                at += 1
+        return at if at + size == len(wire) - self.after_bytes else 0
 
     def looks_like(self, other: Outline) -> bool:
         """Whether both find the same metrics."""
@@ -70,7 +89,7 @@ class Outlines:
         name = wire[: wire[1] + 2]
         known = self._seen.get(name)
         if known is None:
-            weight = _VARIANTS_MAX * (len(outline.header) + len(outline.tail)) + _OVERHEAD_BYTES
+            weight = 3 * len(outline.header) + len(outline.tail) + _OVERHEAD_BYTES
             self._seen.put(name, [outline], weight)
         elif not any(map(outline.looks_like, known)):
             known.insert(0, outline)
@@ -87,7 +106,7 @@ def _outline(wire: bytes, metric: Metric) -> Outline | None:
     data = [
         (first, content, last)
         for tag, first, content, last in fields(wire, 0, len(wire))
-        if tag in _DATA_TAGS
+        if tag in DATA_TAGS
     ]
     if len(data) != 1:
         return None

@@ -180,6 +180,46 @@ class Numbers(Generic[S]):
         self.points = points
 
 
+class Columns(Generic[S]):
+    """Points of counters and gauges of any families, as columns: most points come in these.
+
+    ``values``: as the eight bytes of a double, little-endian, never those of a stale marker.
+    ``families`` and ``starts_ns`` are empty unless the translator was asked for `has_details`. None
+    of the points has exemplars, and none ends its series: those come in `Numbers`.
+    """
+
+    __slots__ = ("families", "series", "starts_ns", "times_ns", "values")
+
+    def __init__(self) -> None:
+        self.series: list[S] = []
+        self.times_ns: list[int] = []
+        self.values: list[bytes] = []
+        self.starts_ns: list[int] = []
+        self.families: list[Family] = []
+
+    def part(self, start: int, stop: int) -> Columns[S]:
+        """A copy of these points."""
+        found: Columns[S] = Columns()
+        found.series = self.series[start:stop]
+        found.times_ns = self.times_ns[start:stop]
+        found.values = self.values[start:stop]
+        found.starts_ns = self.starts_ns[start:stop]
+        found.families = self.families[start:stop]
+        return found
+
+    def clear(self) -> None:
+        """Begin anew."""
+        for column in (self.series, self.times_ns, self.values, self.starts_ns, self.families):
+            column.clear()
+
+    def __len__(self) -> int:
+        """Points."""
+        return len(self.series)
+
+    def __repr__(self) -> str:
+        return f"<Columns points={len(self)}>"
+
+
 class Histograms(Generic[S]):
     """Points of a histogram of fixed buckets."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import struct
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 NAN = math.nan
 """An ordinary NaN, for those of peers, which may have the bits of a stale marker."""
+_double = struct.Struct("<d")
+_NAN_BYTES = _double.pack(NAN)
 _NO_RECORDED_VALUE = 1
 _ZERO_THRESHOLD = 1e-128
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
@@ -83,6 +86,12 @@ def number(point: Any, series: S, exemplars: tuple[Exemplar, ...]) -> NumberPoin
 def plain(value: float) -> float:
     """The number, or `NAN`."""
     return NAN if math.isnan(value) else value
+
+
+def plain_bytes(value: bytes) -> bytes:
+    """The eight bytes of a double, or those of `NAN`."""
+    (number,) = _double.unpack(value)
+    return _NAN_BYTES if math.isnan(number) else value
 
 
 def histogram(point: Any, series: S, exemplars: tuple[Exemplar, ...]) -> HistogramPoint[S]:

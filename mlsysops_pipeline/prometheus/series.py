@@ -1,4 +1,4 @@
-"""The series of points, remembered by where they stand and the bytes of their attributes."""
+"""The series of points, remembered by where they stand and the hash of their attributes' bytes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from mlsysops_pipeline.prometheus.reading import open_point
 from mlsysops_pipeline.prometheus.recent import Recent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlsysops_pipeline.prometheus.context import Metric, Scope
     from mlsysops_pipeline.prometheus.names import Strategy
     from mlsysops_pipeline.prometheus.points import Family, Labels
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 _ATTRIBUTES = 7
 """The number of the field for attributes in a ``NumberDataPoint``."""
 _OVERHEAD_BYTES = 200
-"""What a remembered series takes beside its key and the text of its labels."""
+"""What a remembered series takes beside the text of its labels."""
+_FAMILY_BYTES = 150
+"""What a family takes that few series share."""
 
 S_co = TypeVar("S_co", covariant=True)
 
@@ -37,9 +41,13 @@ class MakeSeries(Protocol[S_co]):
 class SeriesIndex(Generic[S]):
     """Finds and makes series.
 
-    ``get(scope.mark + metric.mark + attributes)`` is a series that is known; ``attributes`` are
-    serialized as in a ``NumberDataPoint``, whatever the kind of the point. ``made``: how many were
-    made so far.
+    ``get(hash((scope.mark, metric.mark, attributes)))`` is a series that is known; ``attributes``
+    are serialized as in a ``NumberDataPoint``, whatever the kind of the point. `singles` has keys
+    of its own. ``made``: how many were made so far.
+
+    Not the bytes are kept but their hash, of 64 bits with a secret of the process:
+    among 200,000 series, one in 10 ** 14 new ones would be taken for another, and the memory for
+    its bytes would be more than for all else that is kept of it.
     """
 
     __slots__ = ("_make_series", "_series", "_strategy", "get", "made")
@@ -47,15 +55,15 @@ class SeriesIndex(Generic[S]):
     def __init__(self, make_series: MakeSeries[S], strategy: Strategy, bytes_max: int) -> None:
         self._make_series = make_series
         self._strategy = strategy
-        self._series: Recent[bytes, S] = Recent(bytes_max)
-        self.get = self._series.get
+        self._series: Recent[int, Any] = Recent(bytes_max)
+        self.get: Callable[[int], Any] = self._series.get
         self.made = 0
 
     def of(self, attributes: Any, metric: Metric, scope: Scope) -> S:
         """The series of an opened point. Raises `MalformedError`."""
-        key = b"".join((scope.mark, metric.mark, *map(_framed, attributes)))
-        series = self._series.get(key)
-        return self._make(key, attributes, metric, scope) if series is None else series
+        key = hash((scope.mark, metric.mark, b"".join(map(_framed, attributes))))
+        series: S | None = self.get(key)
+        return self._learn(key, attributes, metric, scope) if series is None else series
 
     def learn(self, rest: bytes, metric: Metric, scope: Scope) -> S | None:
         """A series that `get` does not know, of a number point without its times and value.
@@ -66,21 +74,44 @@ class SeriesIndex(Generic[S]):
         fields = point.ListFields()
         if len(fields) > 1 or (fields and fields[0][0].name != "attributes"):
             return None
-        return self._make(scope.mark + metric.mark + rest, point.attributes, metric, scope)
+        key = hash((scope.mark, metric.mark, rest))
+        return self._learn(key, point.attributes, metric, scope)
 
-    def _make(self, key: bytes, attributes: Any, metric: Metric, scope: Scope) -> S:
+    def learn_single(
+        self, key: int, rest: bytes, metric: Metric, scope: Scope, *, has_family: bool
+    ) -> S:
+        """The series of a metric that has one point; ``rest`` is nothing but attributes.
+
+        What ``get(key)`` gives then is the series, or with ``has_family`` the series and its
+        family. Raises `MalformedError`.
+        """
+        series: S | None = self.get(hash((scope.mark, metric.mark, rest)))
+        labels = self._labels(open_point("NumberDataPoint", rest).attributes, metric, scope)
+        if series is None:
+            self.made += 1
+            series = self._make_series(metric.family, labels)
+        weight = _weight(labels)
+        if has_family:
+            self._series.put(key, (series, metric.family), weight + _FAMILY_BYTES)
+        else:
+            self._series.put(key, series, weight)
+        return series
+
+    def _learn(self, key: int, attributes: Any, metric: Metric, scope: Scope) -> S:
         self.made += 1
+        labels = self._labels(attributes, metric, scope)
+        series = self._make_series(metric.family, labels)
+        self._series.put(key, series, _weight(labels))
+        return series
+
+    def _labels(self, attributes: Any, metric: Metric, scope: Scope) -> Labels:
         own = read_attributes(attributes)
-        labels = make_labels(
+        return make_labels(
             {**scope.shared, **own} if scope.shared else own,
             scope.fixed,
             self._strategy,
             metric.reserved,
         )
-        series = self._make_series(metric.family, labels)
-        text = sum([len(name) + len(value) for name, value in labels])
-        self._series.put(key, series, len(key) + text + _OVERHEAD_BYTES)
-        return series
 
     @property
     def bytes(self) -> int:
@@ -89,6 +120,10 @@ class SeriesIndex(Generic[S]):
 
     def __len__(self) -> int:
         return len(self._series)
+
+
+def _weight(labels: Labels) -> int:
+    return sum([len(name) + len(value) for name, value in labels]) + _OVERHEAD_BYTES
 
 
 def _framed(attribute: bytes) -> bytes:

@@ -7,9 +7,10 @@ its identity: see `points`.
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from dataclasses import dataclass
-from operator import itemgetter
+from itertools import chain, pairwise, repeat
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError
@@ -23,6 +24,7 @@ from mlsysops_pipeline.prometheus.names import Kind, Strategy
 from mlsysops_pipeline.prometheus.numbers import NumberReader
 from mlsysops_pipeline.prometheus.points import (
     Cause,
+    Columns,
     Exponentials,
     Family,
     Histograms,
@@ -36,10 +38,12 @@ from mlsysops_pipeline.prometheus.reading import (
     exponential,
     histogram,
     open_point,
+    plain_bytes,
     read_exemplars,
     summary,
 )
 from mlsysops_pipeline.prometheus.series import MakeSeries, SeriesIndex
+from mlsysops_pipeline.prometheus.singles import Singles, find_cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -65,7 +69,8 @@ __all__ = [
 ]
 
 _NUMBERS = frozenset({Kind.GAUGE, Kind.COUNTER, Kind.UP_DOWN_COUNTER})
-_time_of = itemgetter(1)
+_HIGH_BYTES = (0x7F, 0xFF)
+"""The last byte of doubles that may be no numbers, and of other very large ones."""
 
 BATCH_POINTS_MAX = 1_000
 NEW_POINTS_MAX = 25
@@ -74,8 +79,9 @@ NEW_POINTS_MAX = 25
 TARGET_INFO = Family("target_info", Kind.GAUGE, Type.INFO, help_="Target metadata", unit="")
 """The family of target infos, always this object: compare with ``is``."""
 
-CACHE_BYTES = 160 << 20
-"""What a translator may remember unless told otherwise: about 200,000 series."""
+CACHE_BYTES = 224 << 20
+"""What a translator may remember unless told otherwise: over 200,000 series, each a metric of its
+own, or of 80,000 metrics that have several. It takes as much as there is to remember."""
 
 P = TypeVar("P")
 
@@ -93,6 +99,7 @@ class Options:
     ``takes_deltas``: the caller adds up deltas; they are dropped otherwise (PO-6).
     ``resource_labels``: says which resource attributes become labels of every series, by key; of a
     point that has the same attribute, its own counts.
+    ``has_details``: whether `Columns` say families and start times, which takes time and memory.
     ``cache_bytes_max``: memory for what is known of series.
     """
 
@@ -102,6 +109,7 @@ class Options:
     has_target_info: bool = True
     takes_deltas: bool = False
     resource_labels: Callable[[str], bool] | None = None
+    has_details: bool = True
     cache_bytes_max: int = CACHE_BYTES
 
 
@@ -127,13 +135,24 @@ class Translator(Generic[S]):
             has_scope_labels=options.has_scope_labels,
             takes_deltas=options.takes_deltas,
             resource_labels=options.resource_labels,
-            bytes_max=memory // 8,
+            bytes_max=memory // 6,
         )
-        self._series = SeriesIndex(make_series, options.strategy, memory * 3 // 4)
-        self._numbers = NumberReader(self._series, options.strategy, report, memory // 8)
+        self._series = SeriesIndex(make_series, options.strategy, memory // 2)
+        self._singles = Singles(self._series, has_details=options.has_details)
+        self._numbers = NumberReader(
+            self._series,
+            options.strategy,
+            report,
+            has_details=options.has_details,
+            outlines_bytes_max=memory // 3,
+        )
         self._open_metric = view(Signal.METRICS, Depth.RECORD, "Metric").FromString
 
     def translate(self, wire: bytes) -> Iterator[Batch[S]]:
+        """As `columns`, but all points in batches of one family. Needs `has_details`."""
+        return _by_family(self.columns(wire))
+
+    def columns(self, wire: bytes) -> Iterator[Columns[S] | Batch[S]]:
         """The points of one request, in its order, in batches of at most 1,000 points.
 
         Of at most 25 where their series may be new, so that a batch does not take long.
@@ -146,39 +165,65 @@ class Translator(Generic[S]):
         """
         return self._batches(parse(Signal.METRICS, Depth.SCOPE, wire))
 
-    def _batches(self, request: Any) -> Iterator[Batch[S]]:
+    def _batches(self, request: Any) -> Iterator[Columns[S] | Batch[S]]:
         targets: dict[tuple[str, str], tuple[Resource[S], int]] = {}
+        columns: Columns[S] = Columns()
         for group in request.resource_metrics:
             try:
                 resource = self._contexts.resource(group)
             except MalformedError:
                 self._drop_scopes(group.scope_metrics)
                 continue
-            newest = 0
+            newest, seen = 0, len(columns)
             for scoped in group.scope_metrics:
                 try:
                     scope = self._contexts.scope(scoped, resource)
                 except MalformedError:
                     self._drop_scopes([scoped])
                     continue
-                for wire in scoped.metrics:
-                    known = self._numbers.known(wire, scope)
-                    if known is not None and len(known.points) <= BATCH_POINTS_MAX:
-                        if known.points:
-                            if resource.target:
-                                newest = max(newest, _newest(known))
-                            yield known
-                        continue
-                    for batch in _split(known) if known else self._unknown(wire, scope):
-                        newest = max(newest, _newest(batch))
+                for batch in self._scope(scoped.metrics, scope, columns):
+                    newest = max(newest, *columns.times_ns[seen:], *_times(batch))
+                    seen = 0
+                    yield from _drain(columns)
+                    if batch is not None:
                         yield batch
+            newest = max(newest, *columns.times_ns[seen:], 0)
             if newest and resource.target:
                 targets[resource.identity] = (resource, newest)
+        yield from _drain(columns)
         if targets and self._options.has_target_info:
             yield Numbers(TARGET_INFO, [self._target(*target) for target in targets.values()])
 
-    def _unknown(self, wire: bytes, scope: Scope) -> Iterator[Batch[S]]:
-        """The batches of any metric."""
+    def _scope(
+        self, metrics: Sequence[bytes], scope: Scope, columns: Columns[S]
+    ) -> Iterator[Batch[S] | None]:
+        """Put the points of a scope into the columns.
+
+        Those that cannot be there are given in batches, before which the columns have to be
+        drained. So they have for ``None``.
+        """
+        for first in range(0, len(metrics), BATCH_POINTS_MAX):
+            wires = iter(metrics[first : first + BATCH_POINTS_MAX])
+            opened = 0
+            while (wire := self._singles.take(wires, scope, columns)) is not None:
+                for one in self._numbers.take(chain((wire,), wires), scope, columns):
+                    if isinstance(one, bytes):
+                        yield from self._unknown(one, scope, columns)
+                        opened += 1
+                        if opened % NEW_POINTS_MAX == 0:
+                            yield None
+                    elif one is None:
+                        yield None
+                    else:
+                        yield from _split(one)
+            if len(columns) >= BATCH_POINTS_MAX:
+                yield None
+
+    def _unknown(self, wire: bytes, scope: Scope, columns: Columns[S]) -> Iterator[Batch[S]]:
+        """The points of any metric: in the columns, or in batches."""
+        cut = find_cut(wire)
+        if cut is not None and self._singles.find(wire, cut, scope, columns):
+            return
         try:
             metric, wires = self._open(self._open_metric(wire))
         except DecodeError:
@@ -188,6 +233,12 @@ class Translator(Generic[S]):
         if metric.cause is not None:
             if count:
                 self._report(metric.cause, count, metric.otlp_name)
+            return
+        if cut is not None:
+            try:
+                self._singles.learn(wire, cut, metric, scope, columns)
+            except MalformedError:
+                self._report(Cause.MALFORMED, 1, metric.otlp_name)
             return
         if count and metric.family.kind in _NUMBERS:
             self._numbers.learn(wire, metric)
@@ -307,10 +358,44 @@ def _split(batch: Numbers[S]) -> Iterator[Numbers[S]]:
         yield Numbers(batch.family, batch.points[at : at + BATCH_POINTS_MAX])
 
 
-def _newest(batch: Batch[Any]) -> int:
-    """The latest time in a batch that is not empty."""
+def _drain(columns: Columns[S]) -> Iterator[Columns[S]]:
+    """What is in the columns, in pieces; they are empty afterwards."""
+    if not columns.series:
+        return
+    last_bytes = b"".join(columns.values)[7::8]
+    if any(high in last_bytes for high in _HIGH_BYTES):
+        columns.values = list(map(plain_bytes, columns.values))
+    count = len(columns)
+    parts = [columns.part(at, at + BATCH_POINTS_MAX) for at in range(0, count, BATCH_POINTS_MAX)]
+    columns.clear()
+    yield from parts
+
+
+def _by_family(batches: Iterator[Columns[S] | Batch[S]]) -> Iterator[Batch[S]]:
+    for batch in batches:
+        if isinstance(batch, Columns):
+            yield from _families(batch)
+        else:
+            yield batch
+
+
+def _families(columns: Columns[S]) -> Iterator[Numbers[S]]:
+    """The points of columns, in a batch for each family in a row."""
+    families = columns.families
+    values = struct.unpack(f"<{len(columns)}d", b"".join(columns.values))
+    points: list[NumberPoint[S]] = list(
+        zip(columns.series, columns.times_ns, columns.starts_ns, values, repeat(()), strict=False)
+    )
+    borders = [at for at, (one, next_) in enumerate(pairwise(families), 1) if one is not next_]
+    for start, stop in pairwise((0, *borders, len(points))):
+        yield Numbers(families[start], points[start:stop])
+
+
+def _times(batch: Batch[Any] | None) -> Iterable[int]:
+    """The times in a batch, at least one."""
+    if batch is None:
+        return (0,)
     if isinstance(batch, Numbers):
-        newest: int = max(map(_time_of, batch.points))
-        return newest
-    times: Iterable[_Timed] = batch.points
-    return max(point.timestamp_ns for point in times)
+        return [point[1] for point in batch.points]
+    points: Iterable[_Timed] = batch.points
+    return [point.timestamp_ns for point in points]

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from mlsysops_exporters.prometheusremotewrite.assembly import Assembly
     from mlsysops_exporters.prometheusremotewrite.series import Series
     from mlsysops_pipeline.pdata.payload import Payload
-    from mlsysops_pipeline.prometheus.points import Batch, Cause
+    from mlsysops_pipeline.prometheus.points import Batch, Cause, Columns
 
 __all__ = ["FACTORY", "Config", "RemoteWriteExporter"]
 
@@ -174,11 +174,11 @@ class RemoteWriteExporter:
     async def _post(self, posting: Posting) -> None:
         await post(posting, self._clock)
 
-    def _translate(self, payload: Payload) -> Iterator[Batch[Series]]:
+    def _translate(self, payload: Payload) -> Iterator[Columns[Series] | Batch[Series]]:
         """The points of all members; one that is malformed costs only itself."""
         for wire in payload.wires:
             try:
-                yield from self._translator.translate(wire)
+                yield from self._translator.columns(wire)
             except MalformedError as failure:
                 self._causes.say("malformed", logging.ERROR, f"dropped a request: {failure}")
 
@@ -250,6 +250,7 @@ def _options(config: Config) -> Options:
         namespace=config.namespace,
         has_scope_labels=not config.disable_scope_info,
         has_target_info=config.target_info.enabled,
+        has_details=config.send_metadata,
         resource_labels=resource_labels(
             config.resource_to_telemetry_conversion, config.resource_constant_labels
         ),

@@ -11,6 +11,8 @@ exemplars, native histograms) is in ``several``, by series and time.
 from __future__ import annotations
 
 import enum
+import operator
+import struct
 from collections import Counter
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
@@ -24,13 +26,18 @@ from mlsysops_exporters.prometheusremotewrite.encoding import (
     exemplar,
     native_histogram,
     pack_double,
-    pack_usual_sample,
     sample,
     time_bytes,
 )
 from mlsysops_exporters.prometheusremotewrite.packing import Packing, Request, Unusual, pack
 from mlsysops_exporters.prometheusremotewrite.series import Parts
-from mlsysops_pipeline.prometheus.points import Exponentials, Histograms, Numbers, Summaries
+from mlsysops_pipeline.prometheus.points import (
+    Columns,
+    Exponentials,
+    Histograms,
+    Numbers,
+    Summaries,
+)
 from mlsysops_pipeline.prometheus.translate import TARGET_INFO
 
 if TYPE_CHECKING:
@@ -81,12 +88,12 @@ class Assembly:
         self._samples: dict[bytes, bytes] = {}
         self._time_ms: dict[bytes, int] = {}
         """By the end of a sample. Hardly ever more than one."""
+        self._ends: dict[int, bytes] = {}
+        """The other way round."""
         self._several: dict[bytes, dict[int, bytes]] = {}
         self._exemplars: dict[bytes, list[tuple[int, bytes]]] = {}
         self._beside: set[bytes] = set()
         """Series that are no items of their own: all parts but one, target infos."""
-        self._seen = (-1, -1, b"")
-        """The last time: in nanoseconds, in milliseconds, and the end of a sample of then."""
         self._unusual_items = 0
         self._usual_parts = 0
         self.unsent: Counter[Unsent] = Counter()
@@ -94,59 +101,93 @@ class Assembly:
 
     def take_some(
         self,
-        batches: Iterator[Batch[Series]],
+        batches: Iterator[Columns[Series] | Batch[Series]],
         points_max: int,
         see: Callable[[Family], None] | None,
     ) -> bool:
         """Take points until there are ``points_max`` or no more; whether there may be more.
 
-        ``see`` is told of the metrics. This is the loop that nearly every point goes through.
+        ``see`` is told of the metrics.
         """
-        samples = self._samples
-        known, older = self._latest.get, self._latest.older
-        pack, pack_usual = pack_double, pack_usual_sample
-        seen_ns, time_ms, time = self._seen
         left = points_max
         for batch in batches:
-            if see is not None:
-                see(batch.family)
-            left -= len(batch.points)
-            points: Any = batch.points  # series are heads, for numbers
-            if type(batch) is not Numbers or batch.family is TARGET_INFO:
+            if isinstance(batch, Columns):
+                left -= len(batch)
+                if see is not None:
+                    for family in dict.fromkeys(batch.families):
+                        see(family)
+                if not self._take_usual(batch):
+                    self._take_numbers(_points(batch))
+            else:
+                left -= len(batch.points)
+                if see is not None:
+                    see(batch.family)
                 self._take_others(batch)
-                points = ()
-            for head, time_ns, _, value, exemplars in points:
-                if time_ns != seen_ns:
-                    seen_ns = time_ns
-                    if time_ns // _NS_PER_MS != time_ms:
-                        time_ms = time_ns // _NS_PER_MS
-                        time = self._time(time_ms)
-                before_ms = known(head)
-                if before_ms is None:
-                    before_ms = older(head)
-                if (
-                    time_ms > before_ms
-                    and value is not None
-                    and time
-                    and not exemplars
-                    and head not in samples
-                ):
-                    samples[head] = pack_usual(value, time)
-                elif self._is_sendable(head, time_ms, before_ms):
-                    content = STALE if value is None else pack(value)
-                    self._unusual_items += 1
-                    self._add(head, time_ms, sample(content, time_ms))
-                    self._add_exemplars(head, exemplars)
             if left <= 0:
-                self._seen = seen_ns, time_ms, time
                 return True
         return False
 
+    def _take_usual(self, columns: Columns[Series]) -> bool:
+        """Take points that are the first and newest of their series: nearly all that there are.
+
+        ``False``, and none is taken, if that is not so of all. This is the loop that they go
+        through; it has a call for each step instead of a step for each point.
+        """
+        heads: Any = columns.series  # series are heads, for numbers
+        times_ns = columns.times_ns
+        known: Any = list(map(self._latest.get, heads))
+        if None in known:
+            older = self._latest.older
+            known = [
+                older(head) if before_ms is None else before_ms
+                for head, before_ms in zip(heads, known, strict=True)
+            ]
+        ends: dict[int, bytes] = {}
+        for time_ns in set(times_ns):
+            ends[time_ns] = end = self._time(time_ns // _NS_PER_MS)
+            if not end:
+                return False
+        if len(ends) == 1:
+            ((time_ns, end),) = ends.items()
+            if max(known) >= time_ns // _NS_PER_MS:
+                return False
+            contents = [value + end for value in columns.values]
+        else:
+            if not all(map(operator.lt, known, [one // _NS_PER_MS for one in times_ns])):
+                return False
+            contents = list(map(operator.add, columns.values, map(ends.__getitem__, times_ns)))
+        samples = dict(zip(heads, contents, strict=True))
+        if len(samples) != len(heads) or not self._samples.keys().isdisjoint(heads):
+            return False
+        self._samples.update(samples)
+        return True
+
+    def _take_numbers(self, points: Any) -> None:
+        """Take any points that are numbers."""
+        samples, known, older = self._samples, self._latest.get, self._latest.older
+        for head, time_ns, _, value, exemplars in points:
+            time_ms = time_ns // _NS_PER_MS
+            before_ms = known(head)
+            if before_ms is None:
+                before_ms = older(head)
+            is_first = value is not None and not exemplars and head not in samples
+            end = self._time(time_ms) if is_first and time_ms > before_ms else b""
+            if end:
+                samples[head] = pack_double(value) + end
+            elif self._is_sendable(head, time_ms, before_ms):
+                content = STALE if value is None else pack_double(value)
+                self._unusual_items += 1
+                self._add(head, time_ms, sample(content, time_ms))
+                self._add_exemplars(head, exemplars)
+
     def _take_others(self, batch: Batch[Series]) -> None:
-        """The points of a metric that are not numbers, or of `TARGET_INFO`."""
+        """The points of one metric."""
         match batch:
-            case Numbers(_, points):
-                self._take_target_infos(points)
+            case Numbers(family, points):
+                take = self._take_numbers
+                if family is TARGET_INFO:
+                    take = self._take_target_infos
+                take(points)
             case Histograms(_, points):
                 for histogram in points:
                     self._take_histogram(histogram)
@@ -159,11 +200,13 @@ class Assembly:
 
     def _time(self, time_ms: int) -> bytes:
         """The end of a sample; empty if the usual form is not for such a time."""
-        if not TIME_MS_MIN <= time_ms <= self._ahead_ms:
-            return b""
-        time = time_bytes(time_ms)
-        self._time_ms[time] = time_ms
-        return time
+        end = self._ends.get(time_ms)
+        if end is None:
+            if not TIME_MS_MIN <= time_ms <= self._ahead_ms:
+                return b""
+            end = self._ends[time_ms] = time_bytes(time_ms)
+            self._time_ms[end] = time_ms
+        return end
 
     def _is_sendable(self, head: bytes, time_ms: int, before_ms: int) -> bool:
         """Whether a sample can be valid; counted if not."""
@@ -358,3 +401,9 @@ class Assembly:
             times = {self._time_ms[usual[8:]]: SAMPLE_START + usual}
         exemplars = [one for _, one in sorted(self._exemplars.get(head, ()))]
         return Unusual(head, sorted(times.items()), exemplars, is_item=head not in self._beside)
+
+
+def _points(columns: Columns[Series]) -> Iterable[tuple[Series, int, int, float, tuple[()]]]:
+    """The points of columns, one by one."""
+    values = struct.unpack(f"<{len(columns)}d", b"".join(columns.values))
+    return zip(columns.series, columns.times_ns, repeat(0), values, repeat(()), strict=False)

@@ -39,10 +39,6 @@ TIME_MS_MAX: Final = (1 << 42) - 1
 pack_double = struct.Struct("<d").pack
 """The eight bytes of a value."""
 
-pack_usual_sample = struct.Struct("<d7s").pack
-"""What follows a head: the value, and what `time_bytes` gives for a time of six bytes."""
-
-
 USUAL_SAMPLE_BYTES: Final = 15
 """What follows a head: a value of eight bytes, and a time of seven with its tag."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlsysops_exporters.prometheusremotewrite.packing import Request
     from mlsysops_exporters.prometheusremotewrite.series import Series
     from mlsysops_pipeline.clock import Clock
-    from mlsysops_pipeline.prometheus.points import Batch
+    from mlsysops_pipeline.prometheus.points import Batch, Columns
 
 STAGE_SERIES: Final = 20_000
 """Series of a stage: one or two requests of the usual size, packed within some 15 ms."""
@@ -35,7 +35,7 @@ class Stages:
 
     def __init__(
         self,
-        batches: Iterator[Batch[Series]],
+        batches: Iterator[Columns[Series] | Batch[Series]],
         latest: Latest,
         clock: Clock,
         *,

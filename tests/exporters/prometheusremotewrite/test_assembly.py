@@ -41,7 +41,7 @@ class Line:
 
     def assemble(self, *metrics: Any, resource: dict[str, object] | None = None) -> Assembly:
         found = Assembly(self.latest, NOW_MS)
-        batches = self.translator.translate(wire(*metrics, resource=resource))
+        batches = self.translator.columns(wire(*metrics, resource=resource))
         found.take_some(batches, 10_000, None)
         return found
 
