@@ -315,7 +315,7 @@ def _set_up_logs(options: argparse.Namespace, configuration: Configuration | Non
 
 
 async def _serve(configuration: Configuration, drain_s: float, page_hint: str) -> int:
-    from mlsysops_pipeline import memory  # noqa: PLC0415
+    from mlsysops_pipeline import memory, open_files  # noqa: PLC0415
     from mlsysops_pipeline.errors import CollectorError  # noqa: PLC0415
     from mlsysops_pipeline.service.collector import Collector  # noqa: PLC0415
     from mlsysops_pipeline.service.lifecycle import StartError  # noqa: PLC0415
@@ -337,6 +337,7 @@ async def _serve(configuration: Configuration, drain_s: float, page_hint: str) -
     for number in numbers:
         loop.add_signal_handler(number, received, number)
     memory.tune_allocation()
+    open_files.raise_limit()
     try:
         collector = Collector(configuration)
         await collector.start()

@@ -12,6 +12,7 @@ import os
 import ssl
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from mlsysops_pipeline import open_files
 from mlsysops_pipeline.transport.dialing import Target, open_socket, resolve
 from mlsysops_pipeline.transport.proxies import tunnel
 from mlsysops_pipeline.transport.tls import ContextSource, client_context
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
 REDIRECTS_MAX: Final = 10
 CERTIFICATES_MAX_AGE_S: Final = 60.0
 """How old a reading of certificate files may get."""
-IDLE_MAX: Final = 256
-"""Connections that one client keeps between requests; more targets than this connect each time."""
+IDLE_MAX: Final = 10_000
+"""Connections that one client keeps between requests, and a quarter of the files that this process
+may open; what is beyond that connects anew each time."""
 _ANSWERS_ELSEWHERE: Final = frozenset({301, 302, 303, 307, 308})
 _LEFTOVER_BYTES_MAX: Final = 64 << 10
 
@@ -57,6 +59,7 @@ class Fetcher:
         self._tls: ContextSource | None = None
         self._idle: dict[_Origin, list[Connection]] = {}
         self._idle_count = 0
+        self._idle_max = min(IDLE_MAX, open_files.limit() // 4)
         self._is_closed = False
 
     async def open(self) -> None:
@@ -175,7 +178,7 @@ class Fetcher:
         """The answer has been used, or nobody wants the rest of it."""
         if not connection.release():
             return
-        if self._is_closed or self._idle_count >= IDLE_MAX:
+        if self._is_closed or self._idle_count >= self._idle_max:
             connection.close()
             return
         self._idle.setdefault(url.origin, []).append(connection)
