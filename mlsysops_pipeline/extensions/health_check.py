@@ -6,7 +6,8 @@ answers 503
 - until every component has started, and again from the moment that stopping begins;
 - while a component has failed for good;
 - while a component, such as an exporter whose destination does not answer, has been failing for
-  ``check_collector_pipeline.interval`` without a break.
+  ``check_collector_pipeline.interval`` without a break. Receivers do not count here: that a target
+  cannot be scraped is no reason to send nobody else's telemetry to this collector.
 
 A probe that restarts the collector when it fails should not see the last two, because a restart
 loses what waits in memory: for it write ``check_collector_pipeline: {enabled: false}``.
@@ -96,13 +97,17 @@ class Config(HttpServerConfig):
 def failures(
     statuses: Iterable[ComponentStatus], now_ns: int, patience_s: float
 ) -> list[ComponentStatus]:
-    """The components that have failed for good, or are failing for ``patience_s`` already."""
+    """The components that have failed for good, or keep failing for ``patience_s`` already."""
     since_ns = now_ns - int(patience_s * 1e9)
     return [
         state
         for state in statuses
         if state.status in _FAILED
-        or (state.status is Status.RECOVERABLE_ERROR and state.since_ns <= since_ns)
+        or (
+            state.status is Status.RECOVERABLE_ERROR
+            and state.kind is not Kind.RECEIVER
+            and state.since_ns <= since_ns
+        )
     ]
 
 

@@ -110,6 +110,14 @@ async def test_an_exporter_that_has_been_failing_for_the_interval_is_shown(
     assert 200 == (await ask(health))[0]
 
 
+def test_a_receiver_whose_targets_are_absent_does_not_close_the_door() -> None:
+    receiver = (Kind.RECEIVER, ComponentID("prometheus"))
+    absent = ComponentStatus(*receiver, Status.RECOVERABLE_ERROR, "1 of 1 targets fail", 0)
+    gone = ComponentStatus(*receiver, Status.PERMANENT_ERROR, "no socket", 0)
+
+    assert [gone] == failures([absent, gone], 10**18, 60.0)
+
+
 @pytest.mark.parametrize("status", [Status.PERMANENT_ERROR, Status.FATAL_ERROR])
 async def test_what_has_failed_for_good_is_shown_at_once_unless_switched_off(
     start: Start, host: FakeHost, status: Status
