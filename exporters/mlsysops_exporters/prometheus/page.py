@@ -22,6 +22,7 @@ from mlsysops_exporters.prometheus.wording import (
     float_word,
     label_text,
     quoted,
+    readable,
     rewritten,
     special,
 )
@@ -238,7 +239,7 @@ class _Writer:
     def _header(self, name: str, type_: Type, group: Group) -> str:
         """What stands in front of the samples of a family."""
         shown = name if is_legacy_name(name) else quoted(name)
-        help_ = group.help
+        help_ = readable(group.help)
         if "\r" in help_:
             help_ = help_.replace("\r\n", "\n").replace("\r", "\n")
         if not self._is_open:

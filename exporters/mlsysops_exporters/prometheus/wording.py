@@ -24,7 +24,13 @@ _EXPONENT_MIN, _EXPONENT_MAX = -4, 6
 
 def escaped(text: str) -> str:
     """What stands between quotes for ``text``."""
+    text = readable(text)
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def readable(text: str) -> str:
+    """The text without the one character that Prometheus takes for the end of a page."""
+    return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
 def label_text(pairs: Iterable[tuple[str, str]]) -> str:

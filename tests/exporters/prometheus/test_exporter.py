@@ -455,6 +455,20 @@ async def test_what_open_metrics_has_no_place_for_is_left_out() -> None:
     assert 'b{quantile="0"}' in samples(text)
 
 
+@BOTH
+async def test_no_page_ends_in_its_middle(accept: str) -> None:
+    # OM-5: to Prometheus a zero byte is the end of the page, wherever it stands.
+    request = Request({"service.name": "a\0b"}, scope="\0")
+    request.metric("a\0", "\0", "\0 help").gauge.data_points.add(as_int=1, time_unix_nano=NOW_NS)
+    request.gauge("b", 1, 0, **{"k\0": "\0"})
+    keys = {"translation_strategy": "NoTranslation", "enable_open_metrics": True}
+    async with serving(**keys) as served:
+        await served.export(request)
+        page = await served.scrape(accept + UTF8)
+    assert "\0" not in page
+    assert 'job="a\ufffdb"' in page
+
+
 async def test_a_series_ends_when_its_sender_says_so() -> None:
     # PO-9: on a pull endpoint the series is simply absent.
     async with serving() as served:
