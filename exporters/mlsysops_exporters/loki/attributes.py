@@ -6,13 +6,13 @@ one. `Names` knows which do: only those need to be looked at record by record.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.message import DecodeError
 
 from mlsysops_exporters.loki.encoding import pair
 from mlsysops_pipeline.errors import MalformedError
-from mlsysops_pipeline.pdata.any_values import as_text
+from mlsysops_pipeline.pdata.any_values import as_json, as_text, quoted
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, view
 from mlsysops_pipeline.prometheus.names import label_name
@@ -28,12 +28,23 @@ _NAMES_MAX: Final = 10_000
 _FIELDS: Final = "field"
 
 
-class Attribute(NamedTuple):
+class Attribute:
     """One attribute. ``name``: what its label is called. ``value``: an ``AnyValue`` of a view."""
 
-    key: str
-    name: str
-    value: Any
+    __slots__ = ("_member", "key", "name", "value")
+
+    def __init__(self, key: str, name: str, value: Any) -> None:
+        self.key = key
+        self.name = name
+        self.value = value
+        self._member = ""
+
+    @property
+    def member(self) -> str:
+        """The attribute as it stands in a JSON object."""
+        if not self._member:
+            self._member = f"{quoted(self.key)}:{as_json(self.value)}"
+        return self._member
 
 
 class Names:

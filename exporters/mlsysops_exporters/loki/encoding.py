@@ -19,8 +19,10 @@ from mlsysops_pipeline.pdata.wire import varint
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SHORT: Final = tuple([varint(number) for number in range(1 << 12)])
+_SHORT_MAX: Final = 1 << 11
+_SHORT: Final = tuple([varint(number) for number in range(_SHORT_MAX)])
 """The lengths of nearly all entries and lines."""
+_ENTRY: Final = tuple([b"\x12" + short for short in _SHORT])
 
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 _SECOND_NS: Final = 1_000_000_000
@@ -28,7 +30,7 @@ _SECOND_NS: Final = 1_000_000_000
 
 def length(number: int) -> bytes:
     """A length as a varint."""
-    return _SHORT[number] if number < len(_SHORT) else varint(number)
+    return _SHORT[number] if number < _SHORT_MAX else varint(number)
 
 
 def pair(name: str, value: str) -> bytes:
@@ -53,14 +55,13 @@ def string_as_line(body: bytes) -> bytes | None:
     if size < 2 or body[0] != 0x0A:
         return None
     if body[1] < 0x80:
-        start, content = 2, body[1]
-    elif size > 2 and body[2] < 0x80:
-        start, content = 3, body[1] & 0x7F | body[2] << 7
+        if body[1] + 2 != size:
+            return None
+        text = body  # tag and length are ASCII, too
+    elif size > 2 and body[2] < 0x80 and (body[1] & 0x7F | body[2] << 7) + 3 == size:
+        text = body[3:]
     else:
         return None
-    if start + content != size:
-        return None
-    text = body[start:]
     if not text.isascii():
         try:
             text.decode()
@@ -116,6 +117,12 @@ class Timestamps:
             )
         rest = varint(nanos)
         return self._heads[len(rest) - 1] + rest
+
+
+def entry_field(entry: bytes) -> bytes:
+    """A field `entries` of a stream."""
+    size = len(entry)
+    return (_ENTRY[size] if size < _SHORT_MAX else b"\x12" + varint(size)) + entry
 
 
 def stream_head(labels: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from mlsysops_exporters.loki.encoding import pair
@@ -43,7 +42,6 @@ _NO_TRACE: Final = bytes(16)
 _NO_SPAN: Final = bytes(8)
 
 
-@lru_cache(maxsize=1024)
 def severity_bytes(number: int, text: bytes) -> bytes:
     """The severity, as number and as text."""
     parts = [pair("severity_number", str(number))] if number else []
@@ -52,28 +50,31 @@ def severity_bytes(number: int, text: bytes) -> bytes:
     return b"".join(parts)
 
 
-def field_bytes(record: Any) -> bytes:
-    """The other fields of a record of a view."""
+RARE: Final = ("trace_id", "span_id", "flags", "dropped_attributes_count", "event_name")
+"""Fields of which many records have none."""
+NOTHING: Final[list[Any]] = [b"", b"", 0, 0, b""]
+"""What they are then."""
+
+
+def rare_bytes(trace_id: bytes, span_id: bytes, flags: int, dropped: int, event: bytes) -> bytes:
+    """The fields of `RARE`."""
     found = b""
-    trace_id = record.trace_id
     if trace_id and trace_id != _NO_TRACE:
         if len(trace_id) == len(_NO_TRACE):
             found = _TRACE_ID + trace_id.hex().encode()
         else:
             found = pair("trace_id", trace_id.hex())
-    span_id = record.span_id
     if span_id and span_id != _NO_SPAN:
         if len(span_id) == len(_NO_SPAN):
             found += _SPAN_ID + span_id.hex().encode()
         else:
             found += pair("span_id", span_id.hex())
-    if record.flags:
-        found += pair("flags", str(record.flags))
-    if record.dropped_attributes_count:
-        found += pair("dropped_attributes_count", str(record.dropped_attributes_count))
-    event_name = getattr(record, "event_name", b"")  # older descriptors lack it
-    if event_name:
-        found += pair("event_name", event_name.decode(errors="replace"))
+    if flags:
+        found += pair("flags", str(flags))
+    if dropped:
+        found += pair("dropped_attributes_count", str(dropped))
+    if event:
+        found += pair("event_name", event.decode(errors="replace"))
     return found
 
 
@@ -82,7 +83,7 @@ def fields(record: Any) -> Iterator[tuple[str, str]]:
     if record.severity_number:
         yield "severity_number", str(record.severity_number)
     for name in ("severity_text", "event_name"):
-        text = getattr(record, name, b"")
+        text = getattr(record, name)
         if text:
             yield name, text.decode(errors="replace")
     for name in ("trace_id", "span_id"):

@@ -59,20 +59,17 @@ def json_line(record: Record) -> str:
         if inner != "{}":
             parts.append((key, inner))
     if record.scope_name:
-        scope = {"name": quoted(record.scope_name)}
+        scope = f'"name":{quoted(record.scope_name)}'
         if record.scope_version:
-            scope["version"] = quoted(record.scope_version)
-        parts.append(("instrumentation_scope", _object(scope)))
-    return f"{{{','.join([f'{quoted(key)}:{text}' for key, text in parts])}}}"
+            scope += f',"version":{quoted(record.scope_version)}'
+        parts.append(("instrumentation_scope", f"{{{scope}}}"))
+    return "{" + ",".join([f'"{key}":{text}' for key, text in parts]) + "}"
 
 
 def json_object(attributes: Iterable[Attribute]) -> str:
     """Attributes as a JSON object."""
-    return _object({attribute.key: as_json(attribute.value) for attribute in attributes})
-
-
-def _object(values: dict[str, str]) -> str:
-    return f"{{{','.join([f'{quoted(key)}:{values[key]}' for key in sorted(values)])}}}"
+    members = {attribute.key: attribute.member for attribute in attributes}
+    return f"{{{','.join([members[key] for key in sorted(members)])}}}"
 
 
 def logfmt_line(record: Record) -> str:

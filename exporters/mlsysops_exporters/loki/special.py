@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mlsysops_exporters.loki.attributes import (
     Attribute,
     Names,
     Pairs,
     metadata,
+    opened,
     opened_value,
     without_repeats,
 )
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Made", "Special"]
 
+_OPENED_MAX: Final = 4_000
+_OPENED_BYTES_MAX: Final = 500
+"""Attributes that are kept open, because they often come again, and how large they may be."""
+
 
 class Made(NamedTuple):
     """An entry without its time, and where it belongs. ``content``: the fields of the entry."""
@@ -51,11 +56,21 @@ class Special:
     def __init__(self, rules: Rules, names: Names) -> None:
         self._rules = rules
         self._names = names
+        self._opened: dict[bytes, Attribute] = {}
 
-    def entry(
-        self, record: Any, attributes: Sequence[Attribute], resource: Resource, scope: Scope
-    ) -> Made:
-        """One record, in whatever way it asks for. Raises `MalformedError`: body or tenant."""
+    def _open(self, raw: bytes) -> Attribute:
+        known = self._opened.get(raw)
+        if known is None:
+            if len(self._opened) >= _OPENED_MAX:
+                self._opened.clear()
+            known = opened(self._names, raw)
+            if len(raw) <= _OPENED_BYTES_MAX:
+                self._opened[raw] = known
+        return known
+
+    def entry(self, record: Any, resource: Resource, scope: Scope) -> Made:
+        """One record, in whatever way it asks for. Raises `MalformedError`."""
+        attributes = [self._open(raw) for raw in record.attributes]
         by_key = {attribute.key: attribute for attribute in attributes}
         labels, promoted, taken = self._labels(record, by_key, resource)
         wanted = resource.tenant

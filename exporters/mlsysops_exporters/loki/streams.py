@@ -8,6 +8,7 @@ means more (a hint, a label, a name that another attribute has, too) is opened (
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from mlsysops_exporters.loki.attributes import (
@@ -20,11 +21,11 @@ from mlsysops_exporters.loki.attributes import (
 )
 from mlsysops_exporters.loki.encoding import (
     Timestamps,
-    length,
+    entry_field,
     line_field,
     string_as_line,
 )
-from mlsysops_exporters.loki.fields import RESERVED, field_bytes, severity_bytes
+from mlsysops_exporters.loki.fields import NOTHING, RARE, RESERVED, rare_bytes, severity_bytes
 from mlsysops_exporters.loki.pieces import Pieces
 from mlsysops_exporters.loki.resources import Resource, Rules, Scope
 from mlsysops_exporters.loki.special import Special
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mlsysops_exporters.loki.config import Config
+
+_fields: Final[Callable[[Any], tuple[Any, ...]]] = attrgetter(
+    "time_unix_nano", "severity_number", "severity_text", "body", "attributes", *RARE
+)
+"""What nearly every record is asked for, in one call."""
 
 _RESOURCES_MAX: Final = 1_000
 _PAUSE_RECORDS: Final = 500
@@ -126,52 +132,53 @@ class Translator:
                 self._add_special(record, resource, scope, streams)
             return
         for record in records:
-            labels: tuple[bytes, ...] = ()
+            time_ns, severity, text, bodies, raw, *rare = _fields(record)
+            key: object = (severity, text)
             try:
                 try:
-                    attributes = join(map(pieces.get, record.attributes))  # type: ignore[arg-type]  # None is a TypeError, and means that one is not known
-                except TypeError:
-                    found = pieces.of(record.attributes)
+                    attributes = join(map(pieces.get, raw))  # type: ignore[arg-type]  # see below
+                except TypeError:  # it got `None`: one is not known
+                    found = pieces.of(raw)
                     if found is None:
                         self._add_special(record, resource, scope, streams)
                         continue
                     attributes, labels = found
-                bodies = record.body
+                    key = (severity, text, labels)
                 line = string_as_line(bodies[0]) if len(bodies) == 1 else None
                 if line is None:
                     line = line_field(as_text(opened_value(bodies)))
             except MalformedError as failure:
                 self._unsendable(failure.message)
                 continue
-            severity = record.severity_number
-            target = targets.get((severity, labels) if labels else severity)
+            target = targets.get(key)
             if target is None:
-                text, surplus = resource.finished(severity, labels)
-                entries = streams.of("", text)
-                target = entries.append, without_repeats(scope.pairs, resource.pairs, surplus)
-                targets[(severity, labels) if labels else severity] = target
-            time_ns = record.time_unix_nano or record.observed_time_unix_nano or self._now_ns()
-            entry = (
-                stamp(time_ns)
-                + line
-                + severity_bytes(severity, record.severity_text)
-                + field_bytes(record)
-                + attributes
-                + target[1]
-            )
-            target[0](b"\x12" + length(len(entry)) + entry)
+                target = targets[key] = self._target(key, resource, scope, streams)
+            append, rest = target
+            if not time_ns:
+                time_ns = record.observed_time_unix_nano or self._now_ns()
+            if rare != NOTHING:
+                line += rare_bytes(*rare)
+            append(entry_field(stamp(time_ns) + line + attributes + rest))
+
+    def _target(
+        self, key: Any, resource: Resource, scope: Scope, streams: Streams
+    ) -> tuple[Callable[[bytes], None], bytes]:
+        """Where records of a severity and with some labels go, and the end of their entries."""
+        severity, text, labels = key if len(key) == 3 else (*key, ())
+        named, surplus = resource.finished(severity, labels)
+        rest = without_repeats(scope.pairs, resource.pairs, surplus)
+        return streams.of("", named).append, severity_bytes(severity, text) + rest
 
     def _add_special(self, record: Any, resource: Resource, scope: Scope, streams: Streams) -> None:
         """A record that must be opened."""
         try:
-            attributes = [opened(self._names, raw) for raw in record.attributes]
-            made = self._special.entry(record, attributes, resource, scope)
+            made = self._special.entry(record, resource, scope)
         except MalformedError as failure:
             self._unsendable(failure.message)
             return
         time_ns = record.time_unix_nano or record.observed_time_unix_nano or self._now_ns()
-        entry = self._timestamps.field(time_ns) + made.content
-        streams.of(made.tenant, made.labels).append(b"\x12" + length(len(entry)) + entry)
+        entry = entry_field(self._timestamps.field(time_ns) + made.content)
+        streams.of(made.tenant, made.labels).append(entry)
 
     def __repr__(self) -> str:
         return f"<Translator {self._pieces!r} resources={len(self._resources)}>"
