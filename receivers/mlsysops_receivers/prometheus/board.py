@@ -33,10 +33,10 @@ class Board:
         self._said = ""
         self.discovery_problems: Callable[[], str] = str
         receiver = str(settings.id)
-        gauge = settings.meter.gauge("otelcol_receiver_scrape_targets", "{target}")
+        gauge = settings.meter.gauge("mlsysops_receiver_scrape_targets", "{target}")
         gauge.observe({"receiver": receiver, "state": "up"}, lambda: len(self._up))
         gauge.observe({"receiver": receiver, "state": "down"}, lambda: len(self._down))
-        scrapes = settings.meter.counter("otelcol_receiver_scrapes", "{scrape}")
+        scrapes = settings.meter.counter("mlsysops_receiver_scrapes", "{scrape}")
         self._succeeded = scrapes.bind({"receiver": receiver, "outcome": "success"})
         self._failed = scrapes.bind({"receiver": receiver, "outcome": "failure"})
         self._missed = scrapes.bind({"receiver": receiver, "outcome": "missed"})

@@ -35,7 +35,7 @@ class Intake:
             attributes
         )
         left_out = meter.counter(
-            "otelcol_receiver_scrape_samples_left_out",
+            "mlsysops_receiver_left_out_samples",
             "{sample}",
             "Samples of pages that were otherwise kept.",
         )

@@ -53,8 +53,8 @@ class Pool:
         self._groups: dict[int, tuple[Group, ...]] = {}
         self._is_stopped = False
         attributes = {"receiver": str(settings.id), "job": job.name}
-        failures = settings.meter.counter("otelcol_receiver_discovery_failures", "{failure}")
-        self._dropped = settings.meter.gauge("otelcol_receiver_discovery_dropped", "{target}").bind(
+        failures = settings.meter.counter("mlsysops_receiver_discovery_failures", "{failure}")
+        self._dropped = settings.meter.gauge("mlsysops_receiver_dropped_targets", "{target}").bind(
             attributes
         )
         self.problems = Problems(job.name, settings.logger, failures.bind(attributes), board.report)

@@ -114,10 +114,10 @@ class Running:
 
     async def scrape(self) -> list[Points]:
         """One scrape of every target: what came of it, in the order of coming."""
-        before, taken = len(self.sink.payloads), self.value("otelcol_receiver_scrapes")
+        before, taken = len(self.sink.payloads), self.value("mlsysops_receiver_scrapes")
         count = len(self.loops)
         await self.clock.advance(INTERVAL_S)
-        await wait_until(lambda: self.value("otelcol_receiver_scrapes") >= taken + count)
+        await wait_until(lambda: self.value("mlsysops_receiver_scrapes") >= taken + count)
         await self.settled()
         return [read(payload) for payload in self.sink.payloads[before:]]
 

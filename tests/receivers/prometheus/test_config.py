@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from mlsysops_pipeline.config.decode import decode, parse_config
 from mlsysops_pipeline.config.reading import Reader
@@ -362,10 +365,6 @@ def test_the_nodes_own_file_is_clean(framework_node: str) -> None:
 @pytest.fixture
 def framework_node() -> str:
     """The receiver of the file that the framework renders for a node."""
-    from pathlib import Path
-
-    import yaml
-
     path = Path(__file__).resolve().parents[4] / "shared/configs/mlsysops-node.yaml"
     if not path.is_file():
         pytest.skip(f"{path} is not here")
@@ -379,3 +378,14 @@ def test_old_spellings_are_warned_about() -> None:
     assert len(lines) == 1
     assert ": warning: " in lines[0]
     assert "bearer_token: is deprecated (use authorization.credentials)" in lines[0]
+
+
+def test_the_example_of_the_readme_is_clean() -> None:
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
+    (example,) = [
+        b for b in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "scrape_configs" in b
+    ]
+    receiver = yaml.safe_load(example.replace("$$", "$"))["receivers"]["prometheus"]
+    config, lines = read(yaml.safe_dump(receiver))
+
+    assert (config is not None, []) == (True, lines)

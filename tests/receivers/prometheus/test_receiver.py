@@ -122,8 +122,8 @@ async def test_a_scrape_that_fails_keeps_nothing(
     assert message in warnings[0]
     assert f'{{instance="{peer.address}", job="j"}}' in warnings[0]
     assert (2.0, 6.0) == (
-        running.value("otelcol_receiver_scrapes", outcome="failure"),
-        running.value("otelcol_receiver_scrapes", outcome="success"),
+        running.value("mlsysops_receiver_scrapes", outcome="failure"),
+        running.value("mlsysops_receiver_scrapes", outcome="success"),
     )
     assert [Status.OK, Status.OK] == [status for status, _ in state]
     assert state[0][1].startswith("1 of 2 targets fail, such as {instance=")
@@ -235,7 +235,7 @@ async def test_samples_that_are_left_out_are_counted_and_the_others_kept(
     assert {"a": 1.0, "old": 1.0, "ok": 1.0} == first.page
     assert {"ok": 2.0} == second.page
     assert [1.0, 1.0] == [first.values["up"], second.values["up"]]
-    name = "otelcol_receiver_scrape_samples_left_out"
+    name = "mlsysops_receiver_left_out_samples"
     counts = {
         r: running.value(name, reason=r) for r in ("duplicates", "out_of_order", "out_of_bounds")
     }
@@ -294,7 +294,7 @@ async def test_one_byte_a_second_ends_at_the_timeout(caplog: pytest.LogCaptureFi
             await running.clock.advance(0.1)
             await asyncio.sleep(0.001)
         began_s = running.clock.monotonic()
-        while not running.value("otelcol_receiver_scrapes", outcome="failure"):
+        while not running.value("mlsysops_receiver_scrapes", outcome="failure"):
             await running.clock.advance(0.1)
             await asyncio.sleep(0.001)
         ended_s = running.clock.monotonic()
@@ -376,12 +376,12 @@ async def test_pipelines_that_take_their_time_are_not_asked_twice() -> None:
     async with Peer(answer(PAGE)) as peer, Running(peer) as running:
         running.sink.gate = asyncio.Event()
         await running.clock.advance(INTERVAL_S)
-        await wait_until(lambda: running.value("otelcol_receiver_scrapes", outcome="success"))
+        await wait_until(lambda: running.value("mlsysops_receiver_scrapes", outcome="success"))
         await running.clock.advance(2 * INTERVAL_S)
         running.sink.gate.set()
         await running.settled()
 
-    assert 2.0 == running.value("otelcol_receiver_scrapes", outcome="missed")
+    assert 2.0 == running.value("mlsysops_receiver_scrapes", outcome="missed")
     assert 1 == len(running.sink.payloads)
 
 
