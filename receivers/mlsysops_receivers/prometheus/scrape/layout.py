@@ -17,13 +17,18 @@ from mlsysops_receivers.prometheus.scrape.options import ScrapeError
 from mlsysops_receivers.prometheus.scrape.series import DROPPED, Kind, Series
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from mlsysops_receivers.prometheus.scrape.groups import Group
     from mlsysops_receivers.prometheus.scrape.making import Line, Value
     from mlsysops_receivers.prometheus.scrape.metrics import Metric, MetricKey
     from mlsysops_receivers.prometheus.scrape.options import ScrapeOptions
     from mlsysops_receivers.prometheus.scrape.series import Ident, Place
 
-__all__ = ["REPEATED", "Cell", "Layout", "assemble"]
+__all__ = ["REPEATED", "STEP_LINES", "Cell", "Layout", "assembling"]
+
+STEP_LINES: Final = 500
+"""Lines that are looked at in a step, of those whose series are known."""
 
 Cell = Series | Comment | None
 """What a line is; ``None``: nothing."""
@@ -101,14 +106,14 @@ class Layout:
         self.is_filled = True
 
 
-def assemble(
+def assembling(
     lines: list[bytes],
     cells: list[Cell],
     values: list[Value],
     old: Layout,
     options: ScrapeOptions,
-) -> tuple[Layout, dict[Ident, Series]]:
-    """The layout of a page with these lines, and its series.
+) -> Generator[None, None, tuple[Layout, dict[Ident, Series]]]:
+    """The layout of a page with these lines, and its series, made in steps of about a millisecond.
 
     ``values``: one for each line, of any kind where there is no sample. The old layout must not be
     used any more. Raises `ScrapeError` if there are too many samples, and then changed nothing.
@@ -122,25 +127,30 @@ def assemble(
         trims = options.trim_metric_suffixes
         layout.families = Families(layout.comments, trims_suffixes=trims)
     layout.heads = [cell.head if isinstance(cell, Series) else _NEVER for cell in cells]
-    drafts, idents, unused = _sort_out(layout, values)
+    drafts, idents, unused = yield from _sorting_out(layout, values)
     taken = layout.kept - layout.duplicates
     if 0 < options.sample_limit < taken:
         raise ScrapeError(f"sample_limit exceeded: {taken} samples, {options.sample_limit} allowed")
     for series in unused:
         series.kind = Kind.IGNORED
     maker = MetricMaker(old.by_key, layout.tails, layout.infos, drafts, layout.families)
+    made = 0
     for key, draft in drafts.items():
         metric = maker.make(key, draft)
         if metric is not None:
             layout.by_key[key] = metric
+        made += len(draft)
+        if made > STEP_LINES:
+            made = 0
+            yield
     layout.unmapped = maker.unmapped
-    _index(layout)
+    yield from _indexing(layout)
     return layout, idents
 
 
-def _sort_out(
+def _sorting_out(
     layout: Layout, values: list[Value]
-) -> tuple[dict[MetricKey, list[Line]], dict[Ident, Series], list[Series]]:
+) -> Generator[None, None, tuple[dict[MetricKey, list[Line]], dict[Ident, Series], list[Series]]]:
     """The lines of each metric, the series that have some, and those that have none."""
     drafts: dict[MetricKey, list[Line]] = {}
     idents: dict[Ident, Series] = {}
@@ -151,6 +161,8 @@ def _sort_out(
         if not isinstance(series, Series):
             continue
         samples += 1
+        if not samples % STEP_LINES:
+            yield
         place = series.place
         if place is None:
             layout.rejected += series.name != DROPPED
@@ -193,10 +205,12 @@ def _without_repeated(draft: list[Line], layout: Layout) -> list[Line]:
     return kept
 
 
-def _index(layout: Layout) -> None:
+def _indexing(layout: Layout) -> Generator[None, None, None]:
     """Let series be found by what lines begin with, and the next line after each."""
     by_head, heads = layout.by_head, layout.heads
     for index, series in enumerate(layout.cells):
+        if not index % STEP_LINES:
+            yield
         if not isinstance(series, Series) or series is REPEATED:
             continue
         head = series.head

@@ -23,12 +23,19 @@ from mlsysops_pipeline.prometheus.exposition import (
 )
 from mlsysops_receivers.prometheus.scrape.encoding import pack_value
 from mlsysops_receivers.prometheus.scrape.groups import Unsound
-from mlsysops_receivers.prometheus.scrape.layout import REPEATED, Layout, assemble
+from mlsysops_receivers.prometheus.scrape.layout import (
+    REPEATED,
+    STEP_LINES,
+    Layout,
+    assembling,
+)
 from mlsysops_receivers.prometheus.scrape.metrics import VALUE_TAG
 from mlsysops_receivers.prometheus.scrape.options import ScrapeError
 from mlsysops_receivers.prometheus.scrape.series import Kind, Series, ident_of
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from mlsysops_pipeline.prometheus.exposition import Grammar
     from mlsysops_receivers.prometheus.scrape.labels import SeriesMaker
     from mlsysops_receivers.prometheus.scrape.layout import Cell
@@ -40,6 +47,7 @@ __all__ = ["Page", "Read"]
 _PLAIN: Final = b"0123456789.eE+-"
 """What numbers are made of, if `float` reads them as Prometheus does."""
 _LINES_PER_SAMPLE: Final = 4
+_STEP_GROUPS: Final = 100
 _NO_SAMPLE: Final = frozenset({b"", b"#", b" ", b"\t"})
 """What lines may begin with that have no sample."""
 _NUMBER, _MEMBER, _DYNAMIC = int(Kind.NUMBER), int(Kind.MEMBER), int(Kind.DYNAMIC)
@@ -114,6 +122,9 @@ class Page:
         self._has_end = False
         self._is_over = False
         """Whether the limit of samples is passed: the rest is counted, not kept."""
+        self._waiting: list[bytes] = []
+        """Lines to look up, the first ``_looked_up`` of which are done."""
+        self._looked_up = 0
         self._lines: list[bytes] = []
         self._cells: list[Cell] = []
         self._values: list[Value] = []
@@ -142,27 +153,36 @@ class Page:
         except ExpositionError as error:
             raise ScrapeError(f"line {self._number}: {error}") from error
 
-    def finish(self) -> Read:
-        """The page is complete."""
+    def finishing(self) -> Generator[None, None, Read]:
+        """The page is complete; made in steps, so that others can do something between them."""
         try:
             self._take(self._reader.finish())
+            if self._is_same and self._at < len(self._layout.lines):
+                self._depart()
+            if self._is_same:
+                yield from self._updating()
+            while self._waiting:
+                self._look_up_some(STEP_LINES)
+                yield
         except ExpositionError as error:
             raise ScrapeError(f"line {self._number}: {error}") from error
-        layout = self._layout
-        if self._is_same and self._at < len(layout.lines):
-            self._depart()
-        if self._is_same:
-            try:
-                for group in layout.dirty:
-                    group.update()
-                layout.dirty.clear()
-            except Unsound:
-                self._depart()
         if self.grammar.needs_end and not self._is_ended():
             raise ScrapeError(f"line {self._number}: the page does not end with # EOF")
         if self._is_same:
-            return Read(layout, 0, set())
-        return self._assembled()
+            return Read(self._layout, 0, set())
+        return (yield from self._assembling())
+
+    def _updating(self) -> Generator[None, None, None]:
+        """Write the numbers of groups that changed; departs if they do not fit each other."""
+        dirty = self._layout.dirty
+        try:
+            while dirty:
+                for group in dirty[-_STEP_GROUPS:]:
+                    group.update()
+                del dirty[-_STEP_GROUPS:]
+                yield
+        except Unsound:
+            self._depart()
 
     @property
     def _number(self) -> int:
@@ -183,7 +203,17 @@ class Page:
                 return
             self._depart()
             lines = lines[met:]
-        self._look_up(lines)
+        self._waiting += lines
+        # Faster than new ones come, and not all at once.
+        self._look_up_some(2 * len(lines) + STEP_LINES)
+
+    def _look_up_some(self, number: int) -> None:
+        """Look up some of the lines that wait."""
+        end = self._looked_up + number
+        self._look_up(self._waiting[self._looked_up : end])
+        self._looked_up = end
+        if end >= len(self._waiting):
+            self._waiting, self._looked_up = [], 0
 
     def _meet(self, lines: list[bytes]) -> int:
         """Read lines as long as they are what they were; how many of them were."""
@@ -243,10 +273,9 @@ class Page:
 
     def _depart(self) -> None:
         """The page is not what it was: look up all lines, those that were met first."""
-        met = self._at
+        self._waiting = self._layout.lines[: self._at]
         self._is_same = False
         self._at = 0
-        self._look_up(self._layout.lines[:met])
 
     def _look_up(self, lines: list[bytes]) -> None:
         """Read any lines."""
@@ -333,22 +362,25 @@ class Page:
         if 0 < options.sample_limit < self._taken:
             self._is_over = True
 
-    def _assembled(self) -> Read:
+    def _assembling(self) -> Generator[None, None, Read]:
         options, serial = self._options, self._serial
         if self._is_over:
             raise ScrapeError(
                 f"sample_limit exceeded: {self._taken} samples, {options.sample_limit} allowed"
             )
-        layout, idents = assemble(self._lines, self._cells, self._values, self._layout, options)
+        layout, idents = yield from assembling(
+            self._lines, self._cells, self._values, self._layout, options
+        )
         added = sum(
             1
             for series in self._made.values()
             if series.place is not None and idents.get(ident_of(series)) is series
         )
-
+        yield
         gone = {
             series
             for series in self._layout.by_head.values()
             if series.seen != serial and series.place is not None and ident_of(series) not in idents
         }
+        yield
         return Read(layout, added, gone)

@@ -15,7 +15,7 @@ from mlsysops_receivers.prometheus.scrape.request import Request
 from mlsysops_receivers.prometheus.scrape.staleness import stale_points
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from mlsysops_pipeline.prometheus.exposition import Grammar
     from mlsysops_receivers.prometheus.scrape.metrics import Metric, MetricKey
@@ -85,9 +85,9 @@ class TargetSeries:
         self._page = None
         return wire
 
-    def commit(self, page: Page, at_ns: int, report: Report) -> Scraped:
-        """Take over a page that was read to its end. Raises `ScrapeError`: see `Scrape.finish`."""
-        read = page.finish()
+    def committing(self, page: Page, at_ns: int, report: Report) -> Generator[None, None, Scraped]:
+        """Take over a page that was read to its end: see `Scrape.finishing`."""
+        read = yield from page.finishing()
         self._page = None
         former, self._layout = self._layout, read.layout
         self._grammar = page.grammar
@@ -211,4 +211,18 @@ class Scrape:
 
     def finish(self, report: Report) -> Scraped:
         """The page is complete. Raises `ScrapeError`, after which nothing of it is kept."""
-        return self._series.commit(self._page, self._at_ns, report)
+        steps = self.finishing(report)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                found: Scraped = end.value
+                return found
+
+    def finishing(self, report: Report) -> Generator[None, None, Scraped]:
+        """As `finish`, in steps of about a millisecond; its value is what `finish` returns.
+
+        A page whose series are new, or not where they were, takes microseconds for each line. Take
+        all steps, or else let the target `TargetSeries.end`.
+        """
+        return self._series.committing(self._page, self._at_ns, report)

@@ -89,15 +89,20 @@ def parse(wire: bytes) -> ExportMetricsServiceRequest:
 
 def metrics_of(request: ExportMetricsServiceRequest) -> dict[str, Any]:
     """The metrics by name, each of which has to be there once."""
-    metrics = [
+    metrics = each_metric(request)
+    found = {metric.name: metric for metric in metrics}
+    assert len(found) == len(metrics)
+    return found
+
+
+def each_metric(request: ExportMetricsServiceRequest) -> list[Any]:
+    """All metrics of a request."""
+    return [
         metric
         for resource in request.resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics
     ]
-    found = {metric.name: metric for metric in metrics}
-    assert len(found) == len(metrics)
-    return found
 
 
 def points_of(metric: Any) -> list[Any]:

@@ -21,7 +21,7 @@ from tests.receivers.prometheus.scrape.scraping import (
     TEXT,
     Bench,
     attributes_of,
-    metrics_of,
+    each_metric,
     points_of,
 )
 
@@ -78,27 +78,27 @@ def _pages(seed: int) -> list[str]:
     return pages
 
 
-def _flat(metrics: dict[str, Any]) -> dict[tuple[Any, ...], Any]:
+def _flat(metrics: list[Any]) -> dict[tuple[Any, ...], Any]:
     """The points that say something, by metric and attributes."""
     return {
         (
-            name,
+            metric.name,
             metric.WhichOneof("data"),
             metric.description,
             frozenset(attributes_of(point).items()),
         ): (point.SerializeToString(deterministic=True))
-        for name, metric in metrics.items()
-        if name not in REPORTS
+        for metric in metrics
+        if metric.name not in REPORTS
         for point in points_of(metric)
         if not point.flags
     }
 
 
-def _stale(metrics: dict[str, Any]) -> set[tuple[Any, ...]]:
+def _stale(metrics: list[Any]) -> set[tuple[Any, ...]]:
     return {
-        (name, frozenset(attributes_of(point).items()))
-        for name, metric in metrics.items()
-        if name not in REPORTS
+        (metric.name, frozenset(attributes_of(point).items()))
+        for metric in metrics
+        if metric.name not in REPORTS
         for point in points_of(metric)
         if point.flags
     }
@@ -122,20 +122,20 @@ def test_what_is_remembered_of_a_page_does_not_show_in_the_next(
         fresh.at_ns = bench.at_ns
         expected = fresh.scrape_all(page, OPEN_METRICS)
         found = bench.scrape_all(page, OPEN_METRICS, piece_bytes)
-        points = _flat(metrics_of(expected))
-        assert points == _flat(metrics_of(found))
+        points = _flat(each_metric(expected))
+        assert points == _flat(each_metric(found))
         assert {*expected.resource_metrics[0].resource.attributes[0].key} == {
             *found.resource_metrics[0].resource.attributes[0].key
         }
         names = _names(points)
-        assert before - names >= _stale(metrics_of(found)) - names
-        assert _stale(metrics_of(found)) & names == set()
+        assert before - names >= _stale(each_metric(found)) - names
+        assert _stale(each_metric(found)) & names == set()
         assert bench.scraped is not None
         assert fresh.scraped is not None
         for count in ("samples_scraped", "samples_post_relabel", "duplicates", "unmapped"):
             assert getattr(fresh.scraped, count) == getattr(bench.scraped, count), count
         before = names
-    assert before == _stale(metrics_of(bench.fail()))
+    assert before == _stale(each_metric(bench.fail()))
 
 
 @pytest.mark.slow
@@ -152,8 +152,8 @@ def test_a_failed_scrape_leaves_nothing_behind(seed: int) -> None:
         bench.fail()
         fresh = Bench(honor_timestamps=False)
         fresh.at_ns = bench.at_ns
-        expected = _flat(metrics_of(fresh.scrape_all(page, OPEN_METRICS)))
-        assert expected == _flat(metrics_of(bench.scrape_all(page, OPEN_METRICS)))
+        expected = _flat(each_metric(fresh.scrape_all(page, OPEN_METRICS)))
+        assert expected == _flat(each_metric(bench.scrape_all(page, OPEN_METRICS)))
 
 
 @pytest.mark.slow
