@@ -7,54 +7,21 @@ be read is an error: a missing series must not look like one that is not there.
 
 from __future__ import annotations
 
-import math
-import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from mlsysops_pipeline.prometheus.exposition import ExpositionError, grammar_of
 from mlsysops_pipeline.query.errors import AnswerError, NoAnswerError
 from mlsysops_pipeline.query.results import Sample, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Line", "PageReader", "Wanted", "parse_line"]
+__all__ = ["PageReader", "Wanted"]
 
 LINE_CHARS_MAX: Final = 64 << 10
-_SHOWN_CHARS: Final = 100
 _TIME_S_MAX: Final = 9e9
 
-_QUOTED: Final = r'"((?:[^"\\]|\\.)*+)"'
-_LINE: Final = re.compile(
-    r"[ \t]*(?:([a-zA-Z_:][a-zA-Z0-9_:]*+)[ \t]*)?"  # 1 the name
-    r'(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*+")*+)\}[ \t]*)?'  # 2 labels
-    r"([^ \t#{\"]++)"  # 3 the value
-    r"(?:[ \t]++([^ \t#]++))?"  # 4 the time
-    r"[ \t]*(?:#.*)?",  # an exemplar
-    re.DOTALL,
-)
-_LABEL: Final = re.compile(
-    r"[ \t]*(?:([a-zA-Z_][a-zA-Z0-9_]*+)|" + _QUOTED + r")"  # 1 or 2 the name
-    r"(?:[ \t]*=[ \t]*" + _QUOTED + r")?"  # 3 the value; a name alone is the metric's
-    r"[ \t]*(,|$)[ \t]*",
-    re.DOTALL,
-)
-_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
-_ESCAPED: Final = {"n": "\n", "\\": "\\", '"': '"'}
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
-_NUMBER: Final = re.compile(
-    r"[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)",
-    re.IGNORECASE,
-)
-
-
-class Line(NamedTuple):
-    """A sample line. ``time``: the number behind the value, as written; empty without one."""
-
-    name: str
-    labels: dict[str, str]
-    value: float
-    time: str
 
 
 class Wanted:
@@ -83,10 +50,9 @@ class Wanted:
             return self._quoted in text
         return text.startswith(self.name) and text[len(self.name) : len(self.name) + 1] in " \t{"
 
-    def matches(self, line: Line) -> bool:
+    def matches(self, name: str, labels: Mapping[str, str]) -> bool:
         """Whether a series is asked for."""
-        labels = line.labels
-        return line.name == self.name and all(
+        return name == self.name and all(
             labels.get(label, "") == value for label, value in self._labels.items()
         )
 
@@ -101,6 +67,7 @@ class PageReader:
         self._wanted = wanted
         self._now_s = now_s
         self._is_open_metrics = is_open_metrics
+        self._grammar = grammar_of("application/openmetrics-text" if is_open_metrics else "")
         self._rest = ""
         self._lines = 0
         self._has_end = False
@@ -135,59 +102,21 @@ class PageReader:
         self._lines += lines.count("\n")
 
     def _keep(self, number: int, text: str) -> None:
-        line = parse_line(text)
-        if line is None:
-            raise AnswerError(f"line {number} of the page is no sample: {text[:_SHOWN_CHARS]!r}")
-        if not self._wanted.matches(line):
+        line = text.encode("utf-8", "replace")
+        try:
+            name, pairs, end = self._grammar.head(line)
+            value, time_ms, _ = self._grammar.tail(line, end)
+        except ExpositionError as error:
+            raise AnswerError(f"line {number} of the page is no sample: {error}") from error
+        # A label without a value is none to Prometheus.
+        labels = {label: value for label, value in pairs if value}
+        if not self._wanted.matches(name, labels):
             return
-        time_s = self._time_s(line, number)
-        key = frozenset(line.labels.items())
+        time_s = self._now_s if time_ms is None else time_ms / 1e3
+        if not abs(time_s) <= _TIME_S_MAX:
+            raise AnswerError(f"line {number} of the page has no time but {time_ms} ms")
+        key = frozenset(labels.items())
         former = self._found.get(key)
         # A page may have several times of a series; of two with the same time the last one counts.
         if former is None or time_s >= former.timestamp_s:
-            labels = {"__name__": line.name, **line.labels}
-            self._found[key] = Sample(labels, time_s, line.value)
-
-    def _time_s(self, line: Line, number: int) -> float:
-        if not line.time:
-            return self._now_s
-        form, unit_s = (_NUMBER, 1.0) if self._is_open_metrics else (_INTEGER, 1e-3)
-        time_s = float(line.time) * unit_s if form.fullmatch(line.time) else math.inf
-        if not abs(time_s) <= _TIME_S_MAX:
-            raise AnswerError(f"line {number} of the page has no time but {line.time!r}")
-        return time_s
-
-
-def parse_line(text: str) -> Line | None:
-    """Take a sample line apart; ``None`` for what is none.
-
-    Labels without a value are left out, as Prometheus has them.
-    """
-    match = _LINE.fullmatch(text)
-    if match is None or not _NUMBER.fullmatch(match[3]):
-        return None
-    name, labels = match[1] or "", {}
-    inside, at = match[2] or "", 0
-    while at < len(inside):
-        label = _LABEL.match(inside, at)
-        if label is None:
-            return None
-        at = label.end()
-        key = label[1] if label[2] is None else _unescaped(label[2])
-        if label[3] is not None:
-            labels[key] = _unescaped(label[3])
-        elif name or label[2] is None:
-            return None
-        else:
-            name = key
-    if not name:
-        return None
-    kept = {key: value for key, value in labels.items() if value}
-    return Line(name, kept, float(match[3]), match[4] or "")
-
-
-def _unescaped(text: str) -> str:
-    """Undo the three escapes of the format; other backslashes stand for themselves."""
-    if "\\" not in text:
-        return text
-    return _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[0]), text)
+            self._found[key] = Sample({"__name__": name, **labels}, time_s, value)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsysops_pipeline.query import AnswerError, NoAnswerError, QueryError, Vector
-from mlsysops_pipeline.query.exposition import LINE_CHARS_MAX, PageReader, Wanted, parse_line
+from mlsysops_pipeline.query.exposition import LINE_CHARS_MAX, PageReader, Wanted
 
 VECTORS = Path(__file__).parents[4] / "shared" / "spec" / "vectors" / "exposition_parse.jsonl"
 NOW_S = 1_800_000_000.5
@@ -163,10 +163,9 @@ def test_what_the_reference_writer_would_write_is_read(
         return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
     text = "a{" + ",".join(f'{k}="{escaped(v)}"' for k, v in labels.items()) + f"}} {value!r}"
-    line = parse_line(text)
+    (sample,) = read(text, "a")
 
-    assert line is not None
-    assert ("a", labels, repr(value)) == (line.name, line.labels, repr(line.value))
+    assert ({"__name__": "a", **labels}, repr(value)) == (sample.labels, repr(sample.value))
 
 
 def cases() -> list[Any]:
