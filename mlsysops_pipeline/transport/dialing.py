@@ -12,7 +12,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from mlsysops_pipeline.clock import Clock
     from mlsysops_pipeline.tasks import Tasks
@@ -62,11 +62,14 @@ class Address:
     address: Any
 
 
-async def resolve(target: Target, *, shuffled: bool) -> list[Address]:
+async def resolve(
+    target: Target, *, shuffled: bool, look_up: Callable[[str, int], Awaitable[Any]] | None = None
+) -> list[Address]:
     """Where ``target`` is, families in turn as RFC 8305 wants. Raises `OSError`.
 
     ``shuffled``: in random order within a family, so that many clients spread over the servers
-    behind one name.
+    behind one name. ``look_up``: what finds names, in place of the event loop, and answers as
+    `socket.getaddrinfo` does.
     """
     if target.unix_path:
         return [Address(socket.AF_UNIX, target.unix_path)]
@@ -77,10 +80,12 @@ async def resolve(target: Target, *, shuffled: bool) -> list[Address]:
     else:
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         return [Address(family, (target.host, target.port))]
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(
-        target.host, target.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-    )
+    if look_up is None:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            target.host, target.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+    else:
+        found = await look_up(target.host, target.port)
     by_family: dict[int, list[Address | None]] = {}
     for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
         by_family.setdefault(family, []).append(Address(family, address))

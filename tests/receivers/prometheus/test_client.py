@@ -4,6 +4,7 @@ import asyncio
 import base64
 import gzip
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from mlsysops_pipeline.clock import SystemClock
 from mlsysops_pipeline.config.decode import parse_config
 from mlsysops_pipeline.testing import JumpClock, make_settings
 from mlsysops_receivers.prometheus.client_config import ClientConfig
+from mlsysops_receivers.prometheus.fetch import names
 from mlsysops_receivers.prometheus.fetch.client import REDIRECTS_MAX, Fetcher, FetchError
 from mlsysops_receivers.prometheus.fetch.connection import AHEAD_BYTES_MAX
 from mlsysops_receivers.prometheus.fetch.deadline import Deadline
@@ -295,3 +297,29 @@ async def test_a_deadline_that_is_paused_waits() -> None:
     await clock.advance(0.2)
     with pytest.raises(TimeoutError):
         await task
+
+
+async def test_a_name_is_looked_up_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many scrapes give up waiting for it, and beside any number of other names."""
+    release = threading.Event()
+    asked: list[str] = []
+
+    def look_up(host: str, port: int) -> list[Any]:
+        asked.append(host)
+        if host == "slow":
+            release.wait(5)
+        return [host, port]
+
+    monkeypatch.setattr(names, "_look_up", look_up)
+    lookups = names.Names()
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await lookups.look_up("slow", 1)
+    assert ["quick", 1] == await lookups.look_up("quick", 1)
+    release.set()
+    assert ["slow", 1] == await lookups.look_up("slow", 1)
+    lookups.close()
+    lookups.close()
+
+    assert ["slow", "quick"] == asked

@@ -548,3 +548,26 @@ async def test_many_pages_that_are_new_are_read_one_after_the_other(
         results = [read(payload) for payload in r.sink.payloads[:2]]
 
     assert [2_000, 2_000] == [len(points.page) for points in results]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "fallback", "page"),
+    [
+        ("", None, "a 1\n"),
+        ("text/html", None, "a 1\n"),
+        ("not a type", "PrometheusText0.0.4", "a 1\n"),
+        ("", "OpenMetricsText1.0.0", "a 1\n# EOF\n"),
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", None, "a 1\n# EOF\n"),
+        ("TEXT/PLAIN", "OpenMetricsText1.0.0", "a 1\n"),
+    ],
+)
+async def test_a_page_of_an_unknown_type_is_read_as_written(
+    content_type: str, fallback: str | None, page: str
+) -> None:
+    async with (
+        Peer(answer(page, content_type=content_type)) as peer,
+        Running(peer, fallback_scrape_protocol=fallback) as running,
+    ):
+        points = await running.scrape_one()
+
+    assert (1.0, {"a": 1.0}) == (points.values["up"], points.page)

@@ -20,6 +20,7 @@ from mlsysops_receivers.prometheus.fetch.answers import AnswerFault
 from mlsysops_receivers.prometheus.fetch.connection import Connection
 from mlsysops_receivers.prometheus.fetch.identity import Identity
 from mlsysops_receivers.prometheus.fetch.inflate import InflateError, Inflater
+from mlsysops_receivers.prometheus.fetch.names import Names
 from mlsysops_receivers.prometheus.fetch.routes import proxy_for
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Fetcher:
         self._settings = settings
         self._identity = Identity(config, settings)
         self._tls: ContextSource | None = None
+        self._names = Names()
+        self._contexts_turn = asyncio.Lock()
         self._idle: dict[_Origin, list[Connection]] = {}
         self._idle_count = 0
         self._idle_max = min(IDLE_MAX, open_files.limit() // 4)
@@ -145,7 +148,8 @@ class Fetcher:
     async def _connect(self, url: Url, proxy: Proxy | None) -> Connection:
         clock, tasks = self._settings.clock, self._settings.tasks
         peer = Target(url.host, url.port)
-        addresses = await resolve(peer if proxy is None else proxy.target, shuffled=False)
+        where = peer if proxy is None else proxy.target
+        addresses = await resolve(where, shuffled=False, look_up=self._names.look_up)
         sock, _ = await open_socket(addresses, clock, tasks)
         try:
             if proxy is not None and url.scheme == "https":
@@ -159,8 +163,9 @@ class Fetcher:
         """A connection over a socket that leads to ``url``."""
         options: dict[str, Any] = {}
         if url.scheme == "https":
-            if self._tls is None:
-                self._tls = await asyncio.to_thread(self._contexts)
+            async with self._contexts_turn:
+                if self._tls is None:
+                    self._tls = await asyncio.to_thread(self._contexts)
             name = self._config.tls_config.server_name or url.host
             options = {"ssl": self._tls.current(), "server_hostname": name}
         loop = asyncio.get_running_loop()
@@ -193,6 +198,7 @@ class Fetcher:
     def close(self) -> None:
         """Close what is kept; answers that are being read go on."""
         self._is_closed = True
+        self._names.close()
         for waiting in self._idle.values():
             for connection in waiting:
                 connection.close()
