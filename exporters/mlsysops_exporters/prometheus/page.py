@@ -7,6 +7,9 @@ one TYPE, in front of its samples. The page is right when it is complete, so nob
 Names whose samples another name has taken (a gauge `a_count` beside a histogram `a`; for
 OpenMetrics, where names go without their endings, also a gauge `a` beside a counter `a_total`) are
 left out and reported: two of them would make the whole page wrong. The older one stays.
+
+Start times are not shown. OpenMetrics would have them as samples, ``a_created``, which Prometheus
+stores as series of their own, one for each counter; the Collector does not write them either.
 """
 
 from __future__ import annotations

@@ -435,6 +435,14 @@ async def test_exponential_histograms_do_not_lose_the_label_of_their_buckets() -
     assert 1 == found[f'a_bucket{{{own},le="+Inf"}}'] == found[f"a_count{{{own}}}"]
 
 
+async def test_start_times_are_no_series() -> None:
+    # OM-2: `_created` may be there. Prometheus would store it beside each counter.
+    request = Request().sum("a", 1, 1, start=0)
+    async with serving(enable_open_metrics=True) as served:
+        await served.export(request)
+        assert {"a_total": 1} == await served.values(OPEN_METRICS)
+
+
 async def test_what_open_metrics_has_no_place_for_is_left_out() -> None:
     # OM-2, OM-4: units are words; values of quantiles are not negative.
     request = Request()
