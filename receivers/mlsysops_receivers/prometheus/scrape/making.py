@@ -85,6 +85,8 @@ class MetricMaker:
             return None
         family = self._families.of(lines[0][1].name)
         former = self._former.get(key)
+        if former is not None:
+            lines = _in_order(lines, former.members)
         starts = self._starts_of(key, lines)
         is_dynamic = (former is not None and former.is_dynamic) or any(
             line[3].__class__ is Tail for line in lines
@@ -207,6 +209,16 @@ def _numbers(metric: Metric, lines: list[Line]) -> Metric:
     for series in metric.members:
         series.kind = Kind.NUMBER
     return metric
+
+
+def _in_order(lines: list[Line], members: list[Series]) -> list[Line]:
+    """The lines in the order that they had, if they are the same: some targets shuffle them."""
+    if len(lines) != len(members) or [line[1] for line in lines] == members:
+        return lines
+    by_series = {line[1]: line for line in lines}
+    if len(by_series) < len(lines) or by_series.keys() != set(members):
+        return lines
+    return [by_series[series] for series in members]
 
 
 def _renewed(
