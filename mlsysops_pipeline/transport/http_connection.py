@@ -26,6 +26,8 @@ BODY_TIMEOUT_S: Final = 30.0
 BODY_BYTES_PER_S: Final = 16 << 10
 """A body may take `BODY_TIMEOUT_S`, and longer if it comes at least this fast."""
 WRITE_TIMEOUT_S: Final = 30.0
+ANSWER_BYTES_PER_S: Final = 64 << 10
+"""An answer of many pieces may take that long, and longer while it is read at least this fast."""
 _LINGER_S: Final = 5.0
 """How long a connection that we ended is still read from, for the peer to see why."""
 _HALF_CLOSED_S: Final = 1.0
@@ -102,9 +104,7 @@ class HttpConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`: who does not read is not read from."""
-        self._write_due_s = self._clock.monotonic() + (
-            self._server.config.write_timeout or WRITE_TIMEOUT_S
-        )
+        self._write_due_s = self._clock.monotonic() + self._write_timeout_s()
         if self._transport is not None and not self._is_closing:
             self._transport.pause_reading()
         self._schedule()
@@ -222,6 +222,9 @@ class HttpConnection(asyncio.Protocol):
             raise MalformedError(f"unsupported Content-Encoding: {head.content_encoding[:100]}")
         if server.on_head is not None:
             server.on_head(request)
+
+    def _write_timeout_s(self) -> float:
+        return self._server.config.write_timeout or WRITE_TIMEOUT_S
 
     def _head_timeout_s(self) -> float:
         return self._server.config.read_header_timeout or HEADER_TIMEOUT_S
@@ -347,6 +350,7 @@ class HttpConnection(asyncio.Protocol):
         self._due_s = math.inf
         self._closes_after |= self._server.is_stopping
         transport.write(self._server.answer(request, response, closes=self._closes_after))
+        due_s = self._clock.monotonic() + self._write_timeout_s()
         for piece in response.pieces:
             if self._write_due_s < math.inf:
                 self._writable = self._loop.create_future()
@@ -355,6 +359,11 @@ class HttpConnection(asyncio.Protocol):
                 await asyncio.sleep(0)  # a peer that reads fast does not hold up the others
             if transport.is_closing():
                 return
+            if self._clock.monotonic() > due_s:
+                self._server.complain("write", f"{self.peer} reads its answers too slowly")
+                self.abort()
+                return
+            due_s += len(piece) / ANSWER_BYTES_PER_S
             transport.write(piece)
         self._is_streaming = False
         self._is_answered = True

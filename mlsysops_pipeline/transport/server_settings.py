@@ -224,7 +224,8 @@ class HttpServerConfig(ComponentConfig):
     read_header_timeout: Duration = 60.0
     """Seconds for the head of a request; zero means 60."""
     write_timeout: Duration = 30.0
-    """Seconds that the peer may take to read an answer; zero means 30."""
+    """Seconds that the peer may take to read an answer, and longer while it reads a large one at
+    64 KiB/s; zero means 30."""
     idle_timeout: Duration = 60.0
     """Seconds that a connection may wait for its next request; zero means for ever."""
     keep_alives_enabled: bool = True

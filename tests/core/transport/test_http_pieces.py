@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from mlsysops_pipeline.clock import SystemClock
 from mlsysops_pipeline.config.values import NetAddress
 from mlsysops_pipeline.testing import JumpClock, make_settings, wait_until
+from mlsysops_pipeline.transport import http_connection
 from mlsysops_pipeline.transport.http_server import HttpRequest, HttpResponse, HttpServer
 from mlsysops_pipeline.transport.server_settings import HttpServerConfig
 
@@ -150,6 +152,31 @@ async def test_who_never_reads_is_disconnected(pages: Pages) -> None:
     await pages.settings.clock.advance(31.0)
     await wait_until(lambda: not pages.server._connections)
     assert 1 == pages.finished
+
+
+@pytest.mark.parametrize("pages", [JumpClock], indirect=True)
+@pytest.mark.parametrize(("bytes_per_s", "is_whole"), [(64 << 10, True), (1 << 40, False)])
+async def test_a_page_may_take_as_long_as_it_is_read_fast_enough(
+    pages: Pages, monkeypatch: pytest.MonkeyPatch, bytes_per_s: int, is_whole: bool
+) -> None:
+    monkeypatch.setattr(http_connection, "ANSWER_BYTES_PER_S", bytes_per_s)
+    reader, writer = await pages.slow_reader()
+    clock = pages.settings.clock
+    assert isinstance(clock, JumpClock)
+    (connection,) = pages.server._connections
+    await clock.advance(20)
+    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    await reader.readuntil(b"\r\n\r\n")
+    read = 200 * len(PIECE)
+    await reader.readexactly(read)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await wait_until(lambda: connection._write_due_s < math.inf)
+    await clock.advance(20)  # less than the 30 s after which nothing was read at all
+    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        read += len(await reader.readexactly(200 * len(PIECE)))
+    assert is_whole == (read == 400 * len(PIECE))
+    await wait_until(lambda: pages.finished)
 
 
 async def test_stopping_lets_a_page_be_read_to_its_end(pages: Pages) -> None:
