@@ -10,13 +10,15 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from mlsysops_pipeline.pdata.wire import length_prefix, varint
 from mlsysops_pipeline.prometheus.names import Kind, metric_name
-from mlsysops_pipeline.prometheus.points import Cause, Numbers
+from mlsysops_pipeline.prometheus.points import Cause, Columns, Numbers
+from mlsysops_pipeline.prometheus.singles import find_cut
 from tests.core.prometheus.flat import Bench
 
 if TYPE_CHECKING:
@@ -131,9 +133,14 @@ def _expected(wire: bytes) -> list[Row]:
     return rows
 
 
-def _found(bench: Bench, wire: bytes) -> list[Row]:
+def _request(*metrics: bytes) -> bytes:
+    """One request with these metrics in one scope."""
+    return _framed(1, _framed(2, b"".join([_framed(2, metric) for metric in metrics])))
+
+
+def _found(bench: Bench, *metrics: bytes) -> list[Row]:
     rows: list[Row] = []
-    for batch in bench.batches(_framed(1, _framed(2, _framed(2, wire)))):
+    for batch in bench.batches(_request(*metrics)):
         assert isinstance(batch, Numbers)
         assert batch.points
         for (name, labels), time, start, value, exemplars in batch.points:
@@ -154,6 +161,116 @@ def test_points_are_what_protobuf_reads_however_often_they_come(wires: list[byte
     bench = Bench()
     for wire in [*wires, *wires, *reversed(wires)]:
         assert _expected(wire) == _found(bench, wire)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(wires=_LISTS)
+def test_metrics_of_one_scope_keep_their_order_and_points(wires: list[bytes]) -> None:
+    bench = Bench()
+    for metrics in (wires, wires, [*wires, *wires], wires[::-1], wires[:1]):
+        assert [row for metric in metrics for row in _expected(metric)] == _found(bench, *metrics)
+
+
+def _columns(bench: Bench, wire: bytes) -> list[tuple[Any, int, bytes]]:
+    """All plain points of a request; others as if they had come in columns, without exemplars."""
+    found: list[tuple[Any, int, bytes]] = []
+    for batch in bench.translator.columns(wire):
+        if isinstance(batch, Columns):
+            assert (batch.families, batch.starts_ns) == ([], [])
+            found += zip(batch.series, batch.times_ns, batch.values, strict=True)
+        else:
+            assert isinstance(batch, Numbers)
+            found += [(one[0], one[1], _bits(one[3])) for one in batch.points]
+    return found
+
+
+def _bits(value: float | None) -> bytes:
+    return b"stale" if value is None else struct.pack("<d", value)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(wires=_LISTS)
+def test_columns_say_the_same_as_batches_of_families(wires: list[bytes]) -> None:
+    plain, detailed = Bench(has_details=False), Bench()
+    for metrics in (wires, wires, wires[::-1]):
+        wire = _request(*metrics)
+        points = [one for batch in _numbers(detailed, wire) for one in batch.points]
+        assert [(one[0], one[1], _bits(one[3])) for one in points] == _columns(plain, wire)
+    assert plain.dropped == detailed.dropped
+
+
+def _numbers(bench: Bench, wire: bytes) -> list[Numbers[Any]]:
+    return [batch for batch in bench.batches(wire) if isinstance(batch, Numbers)]
+
+
+def _single(name: bytes, help_: bytes, unit: bytes, *attributes: bytes) -> bytes:
+    point = _fixed(2, "Q", 1) + _fixed(3, "Q", 2) + _fixed(4, "d", 1.5)
+    point += b"".join([_framed(7, one) for one in attributes])
+    texts = _framed(1, name) + _framed(2, help_) + _framed(3, unit)
+    return texts + _framed(7, _framed(1, point) + b"\x10\x02\x18\x01")
+
+
+def test_a_wrong_guess_where_time_and_value_are_is_found_out() -> None:
+    """Two metrics of which all is alike that guesses are made of, but not where the block is."""
+    wires = [
+        _single(b"name", b"help", b"s", _attribute("a", "xyz")),
+        _single(b"name", b"help", b"By/s", _attribute("a", "")),
+    ]
+    assert 1 == len({len(wire) for wire in wires})
+    bench = Bench()
+    for wire in wires * 3:
+        assert _expected(wire) == _found(bench, wire)
+    assert _expected(wires[1]) + _expected(wires[0]) == _found(bench, *wires[::-1])
+    assert 2 == bench.made
+
+
+def test_a_value_may_be_an_integer_now_and_a_double_then() -> None:
+    bench = Bench()
+    for value in (_fixed(4, "d", 2.5), _fixed(6, "q", -7), _fixed(4, "d", math.inf)):
+        point = _framed(1, _fixed(3, "Q", 2) + value)
+        for count in (1, 2):
+            wire = _framed(1, b"name") + _framed(5, point * count)
+            for _ in range(2):
+                assert _expected(wire) == _found(bench, wire)
+    assert 2 == bench.made  # of one point, and of several
+
+
+def test_a_block_that_is_cut_out_elsewhere_is_not_taken_for_the_point() -> None:
+    """What is left when the guessed place is cut out are the bytes of a known metric."""
+    known = _single(b"name", b"help", b"s", _attribute("a", "x"))
+    cut = find_cut(known)
+    assert cut is not None
+    bench = Bench()
+    assert _expected(known) == _found(bench, known)
+    head = cut.rest - 26
+    for at in range(4, len(known) - 26):
+        rest = known[:head] + known[cut.rest :]
+        wire = rest[:at] + known[head : cut.rest] + rest[at:]
+        try:
+            expected = _expected(wire)
+        except DecodeError:
+            expected = []
+        assert expected == _found(bench, wire), at
+
+
+def test_only_a_metric_of_one_plain_point_has_a_cut() -> None:
+    point = _fixed(3, "Q", 2) + _fixed(4, "d", 1.5)
+    name = _framed(1, b"name")
+    assert find_cut(name + _framed(5, _framed(1, point))) is not None
+    for metric in (
+        b"",
+        name,
+        name + _framed(5, b""),
+        name + _framed(5, _framed(1, point) * 2),
+        name + _framed(5, _framed(1, point)) * 2,
+        name + _framed(9, _framed(1, point)),  # a histogram
+        name + _framed(5, _framed(1, point[:9])),
+        name + _framed(5, _framed(1, point + varint(8 << 3) + varint(1))),  # it ended
+        name + _framed(5, _framed(1, point))[:-1],
+    ):
+        assert find_cut(metric) is None
 
 
 def test_what_follows_a_point_in_its_metric_is_not_taken_for_its_attribute() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import struct
 from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlsysops_exporters.prometheusremotewrite.assembly import Assembly, Unsent
 from mlsysops_exporters.prometheusremotewrite.families import FAMILIES_MAX, INTERVAL_S, Families
 from mlsysops_exporters.prometheusremotewrite.order import Latest
-from mlsysops_exporters.prometheusremotewrite.series import Parts, SeriesMaker
+from mlsysops_exporters.prometheusremotewrite.series import Parts, SeriesMaker, series_head
 from mlsysops_pipeline.prometheus.names import Kind
-from mlsysops_pipeline.prometheus.points import Family, Type
+from mlsysops_pipeline.prometheus.points import Columns, Family, Numbers, Type
 from mlsysops_pipeline.prometheus.translate import Options, Translator
 from tests.exporters.prometheusremotewrite import prompb
 from tests.exporters.prometheusremotewrite.otlp import (
@@ -25,6 +29,8 @@ from tests.exporters.prometheusremotewrite.otlp import (
 from tests.exporters.prometheusremotewrite.receiver import is_stale
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mlsysops_exporters.prometheusremotewrite.series import Series
 
 TRACE, SPAN = bytes(range(16)), bytes(range(8))
@@ -195,3 +201,46 @@ def test_metadata_is_bounded_and_sent_in_pieces() -> None:
     assert max(sizes) < 70_000
     assert b"" == families.due(INTERVAL_S - 1)
     assert families.due(INTERVAL_S)
+
+
+_TIMES = st.sampled_from([0, 1, NOW_MS - 1, NOW_MS, NOW_MS + 1, NOW_MS + 700_000])
+_POINTS = st.lists(st.tuples(st.integers(0, 5), _TIMES, st.integers(0, 3)), max_size=12)
+
+
+def _column_by_column(points: list[tuple[int, int, int]]) -> Iterator[Columns[Series]]:
+    columns: Columns[Series] = Columns()
+    for number, time_ms, value in points:
+        columns.series.append(series_head(f"s{number}", {}))
+        columns.times_ns.append(time_ms * 1_000_000 + value)
+        columns.values.append(struct.pack("<d", value))
+    yield columns
+
+
+def _one_by_one(points: list[tuple[int, int, int]]) -> Iterator[Numbers[Series]]:
+    family = Family("s", Kind.GAUGE, Type.GAUGE, help_="", unit="")
+    for number, time_ms, value in points:
+        head = series_head(f"s{number}", {})
+        yield Numbers(family, [(head, time_ms * 1_000_000 + value, 0, float(value), ())])
+
+
+@given(payloads=st.lists(_POINTS, max_size=4))
+def test_points_in_columns_are_sent_as_those_that_come_one_by_one(
+    payloads: list[list[tuple[int, int, int]]],
+) -> None:
+    """R1-5: whatever repeats, is late, or has a time that cannot be sent."""
+    results = []
+    for batches in (_column_by_column, _one_by_one):
+        latest = Latest(0.0)
+        sent: list[object] = []
+        for points in payloads:
+            assembly = Assembly(latest, NOW_MS)
+            while assembly.take_some(batches(points), 100, None):
+                pass
+            sent += [assembly.items, assembly.unsent]
+            for ((request,),) in [assembly.lanes(100_000)] if len(assembly) else []:
+                latest.delivered(request.times_ms)
+                wire = prompb.parse(request.body)
+                sent.append(sorted([one.SerializeToString() for one in wire.timeseries]))
+        results.append(sent)
+
+    assert results[0] == results[1]
