@@ -78,9 +78,8 @@ async def run(port: int, targets: int, seconds: int) -> None:
     began = time.monotonic()
     while not all(loop.points for loop in loops):  # noqa: ASYNC110  nobody tells
         await asyncio.sleep(0.1)
-    print(
-        f"every series seen after {time.monotonic() - began:.1f} s, {time.process_time():.1f} of CPU"
-    )
+    passed, cpu = time.monotonic() - began, time.process_time()
+    print(f"every series seen after {passed:.1f} s, {cpu:.1f} of CPU")
     await asyncio.sleep(1.0)
     settle_objects()
     sink.requests = 0

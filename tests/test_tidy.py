@@ -49,6 +49,7 @@ def sources() -> dict[str, str]:
         for folder in folders
         for path in sorted((ROOT / folder).rglob("*.py"))
         if not {"node_modules", ".venv"} & set(path.parts)
+        and not path.is_relative_to(ROOT / "benchmarks" / "peers")
     }
 
 

@@ -58,7 +58,8 @@ def all_jobs(config: PrometheusConfig) -> tuple[list[ScrapeConfig], list[Problem
 def _paths(patterns: Iterable[str]) -> list[str]:
     paths: list[str] = []
     for pattern in patterns:
-        found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207  text stays as written
+        is_many = glob.has_magic(pattern)
+        found = sorted(glob.glob(pattern)) if is_many else [pattern]  # noqa: PTH207  as written
         paths += [path for path in found if path not in paths]
     return paths
 

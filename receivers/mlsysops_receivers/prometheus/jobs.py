@@ -115,7 +115,7 @@ def _fields(job: ScrapeConfig, key: Callable[..., Any]) -> str:
 
 
 def accept(protocols: Sequence[str], escaping: str) -> str:
-    """The `Accept` of a scrape: formats by falling q-values, and anything else at the end (SC-5)."""
+    """The `Accept` of a scrape: formats by falling q-values, anything else at the end (SC-5)."""
     weight = _PROTOCOLS_KNOWN + 1
     ranges = []
     for protocol in protocols:

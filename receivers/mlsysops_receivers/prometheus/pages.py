@@ -33,7 +33,7 @@ class BodyTooLargeError(Exception):
 
 
 class Page:
-    """One page of one target. ``body_bytes``: decompressed, so far; they are charged until `drop`."""
+    """One page of one target. ``body_bytes``: decompressed, so far; charged until `drop`."""
 
     __slots__ = ("_clock", "_job", "_memory", "_target", "body_bytes", "media_type")
 

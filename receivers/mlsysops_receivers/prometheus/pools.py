@@ -129,7 +129,7 @@ class Pool:
         self._board.report()
 
     async def stop(self) -> None:
-        """No more scrapes and no more discovery. Series are not marked as stale: we go, not they."""
+        """No more scrapes, no more discovery. Nothing is marked as stale: we go, not they."""
         self._is_stopped = True
         for loop in self.loops.values():
             await loop.stop()

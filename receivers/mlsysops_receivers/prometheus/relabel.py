@@ -60,7 +60,7 @@ class RelabelConfig(ComponentConfig):
     target_label: Text = Text("")
     """The label that is set; may use groups of the pattern with `replace`."""
     replacement: Text = Text(_REPLACEMENT)
-    """Its value, with groups of the pattern as `$1` or `${name}`; an empty one removes the label."""
+    """Its value, with groups of the pattern as `$1` or `${name}`; an empty one removes it."""
     action: Annotated[Action, CaseInsensitive()] = "replace"
     """What is done; nothing written means `replace`."""
 

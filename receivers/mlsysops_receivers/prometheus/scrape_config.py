@@ -1,4 +1,4 @@
-"""`global` and `scrape_configs` of a prometheus.yml: the part that says what is scraped, and how."""
+"""`global` and `scrape_configs` of a prometheus.yml: what is scraped, and how."""
 
 from __future__ import annotations
 
@@ -155,8 +155,8 @@ class ScrapeConfig(LimitConfig, DiscoveryConfig, ClientConfig):
     scrape_interval: PromDuration | None = None
     """Time between two scrapes of a target; zero means that of `global`."""
     scrape_timeout: PromDuration | None = None
-    """How long a scrape may take, the interval at most; zero means that of `global`, or the interval
-    where that is shorter."""
+    """How long a scrape may take, the interval at most; zero means that of `global`, or the
+    interval where that is shorter."""
     metrics_path: Text = Text("/metrics")
     """The path of the page."""
     scheme: Literal["http", "https", ""] = "http"

@@ -119,7 +119,8 @@ def _scan(patterns: tuple[str, ...]) -> dict[str, Stamp]:
     """The files there are, by path."""
     stamps: dict[str, Stamp] = {}
     for pattern in patterns:
-        paths = sorted(glob.glob(pattern)) if "*" in pattern else [pattern]  # noqa: PTH207  text stays as written
+        is_many = "*" in pattern
+        paths = sorted(glob.glob(pattern)) if is_many else [pattern]  # noqa: PTH207  as written
         for path in paths:
             try:
                 status = Path(path).stat()
