@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -184,3 +185,58 @@ def test_the_agent_sends_to_the_service_of_the_gateway() -> None:
     assert {port["targetPort"] for port in ports.values()} <= names
     template = only("gateway", "Deployment")["spec"]["template"]
     assert service["spec"]["selector"] == template["metadata"]["labels"]
+
+
+# What goes into the image.
+
+
+def assemble() -> Any:
+    """The script of the second stage, as a module."""
+    specification = importlib.util.spec_from_file_location("assemble", DEPLOY / "assemble.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "is_wanted"),
+    [
+        ("asyncio", True),
+        ("py.typed", True),
+        ("loop.cpython-313-x86_64-linux-gnu.so", True),
+        ("mlsysops_collector-0.1.0.dist-info", True),
+        ("entry_points.txt", True),
+        ("config", True),
+        ("testing", True),
+        ("test", False),
+        ("__pycache__", False),
+        ("pip-25.0.dist-info", False),
+        ("config-3.13-x86_64-linux-gnu", False),
+        ("loop.pyx", False),
+    ],
+)
+def test_what_serves_developers_is_left_out(name: str, is_wanted: bool) -> None:
+    assert is_wanted == assemble().is_wanted(name, "/usr/local/lib/python3.13/site-packages")
+
+
+def test_extensions_that_nothing_imports_are_left_out() -> None:
+    script, folder = assemble(), "/usr/local/lib/python3.13/lib-dynload"
+
+    assert script.is_wanted("_ssl.cpython-313.so", folder)
+    assert not script.is_wanted("_tkinter.cpython-313.so", folder)
+    assert script.is_wanted("_testing.py", "/usr/local/lib/python3.13/asyncio")
+
+
+def test_libraries_are_what_ldd_lists() -> None:
+    text = (
+        "\tlinux-vdso.so.1 (0x00007ffd)\n"
+        "\tlibm.so.6 => /lib/x86_64-linux-gnu/libm.so.6 (0x00007f00)\n"
+        "\tlibmissing.so => not found\n"
+        "\t/lib64/ld-linux-x86-64.so.2 (0x00007f01)\n"
+        "\tstatically linked\n"
+    )
+
+    found = [str(path) for path in assemble()._listed(text)]
+    assert ["/lib/x86_64-linux-gnu/libm.so.6", "/lib64/ld-linux-x86-64.so.2"] == found

@@ -28,6 +28,7 @@ from mlsysops_exporters.loki.posting import Posting, post, request_headers
 from mlsysops_exporters.loki.requests import lanes
 from mlsysops_exporters.loki.streams import Streams, Translator
 from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
+from mlsysops_pipeline.config.schema import without_password
 from mlsysops_pipeline.delivery.attempts import Attempts
 from mlsysops_pipeline.delivery.causes import CauseLog
 from mlsysops_pipeline.delivery.otlp_http import OtlpHttpExporter
@@ -159,7 +160,8 @@ class LokiExporter:
             await client.close()
 
     def __repr__(self) -> str:
-        return f"<LokiExporter {self._url} {self._translator!r} {self._unfinished!r}>"
+        url = without_password(self._url.text)
+        return f"<LokiExporter {url} {self._translator!r} {self._unfinished!r}>"
 
 
 def _create(

@@ -30,6 +30,7 @@ _VALUE_BYTES_MAX: Final = 2048
 """What Loki takes as the value of a label, unless it is configured."""
 _SCOPES_MAX: Final = 100
 _FINISHED_MAX: Final = 1_000
+_FINISHED_OF_RESOURCE_MAX: Final = 64
 _NO_LABELS: Final = {"service_name": "unknown_service"}
 """Loki takes no stream without a label; it would call it the same."""
 _FORMATS: Final = frozenset({"raw", "json", "logfmt"})
@@ -173,7 +174,7 @@ class Resource:
             attributes = [opened(self._names, one) for one in raw]
             by_key = {attribute.key: attribute for attribute in attributes}
             known = self._rules.finished(self.labels_of(severity, by_key))
-            if len(self._finished) >= _FINISHED_MAX:
+            if len(self._finished) >= _FINISHED_OF_RESOURCE_MAX:
                 self._finished.clear()
             self._finished[severity, raw] = known
         return known

@@ -81,7 +81,9 @@ class Special:
             labels |= hinted
             promoted |= keys
             taken |= keys
-        tenant = tenant_of(resource.by_key.get(wanted) or by_key.get(wanted))
+        tenant = ""
+        if wanted:
+            tenant = tenant_of(resource.by_key.get(wanted) or by_key.get(wanted))
         text, surplus = self._rules.finished(labels)
         body = opened_value(record.body)
         kind = self._rules.chosen_format(resource.by_key.get(FORMAT), by_key.get(FORMAT))

@@ -44,7 +44,7 @@ _fields: Final[Callable[[Any], tuple[Any, ...]]] = attrgetter(
 )
 """What nearly every record is asked for, in one call."""
 
-_RESOURCES_MAX: Final = 1_000
+_RESOURCES_MAX: Final = 500
 _PAUSE_RECORDS: Final = 500
 """Records that are translated at a time: two milliseconds or less."""
 
