@@ -64,7 +64,7 @@ def numbers(rng: random.Random, share: float) -> list[bytes]:
         for n in range(_SAMPLES)
     ]
     values = ["0"] * _SAMPLES
-    pages = []
+    pages: list[bytes] = []
     for _ in range(_PAGES):
         for at in range(_SAMPLES):
             if not pages or rng.random() < share:
@@ -137,9 +137,9 @@ def measure(name: str, pages: Sequence[bytes]) -> None:
             # Every page is other than the one before, but not the first time.
             (again if turn else first).append(cost / 1e3)
     lines = pages[0].count(b"\n")
-    cost = sorted(again)[len(again) // 20]
-    print(f"{name:16} {lines:5} lines: first {min(first):6.0f}, again {cost:6.0f} us, "
-          f"{cost / lines * 1e3:5.0f} ns a line")  # fmt: skip
+    best = sorted(again)[len(again) // 20]
+    print(f"{name:16} {lines:5} lines: first {min(first):6.0f}, again {best:6.0f} us, "
+          f"{best / lines * 1e3:5.0f} ns a line")  # fmt: skip
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from itertools import compress
 from operator import ne
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from mlsysops_pipeline.prometheus.exposition import (
     Comment,
@@ -120,6 +120,8 @@ class Page:
         self._is_same = True
         """Whether all lines so far were where they had been."""
         self._has_end = False
+        self.is_refused = False
+        """Whether there was something wrong with it; its counts are then worth telling."""
         self._is_over = False
         """Whether the limit of samples is passed: the rest is counted, not kept."""
         self._waiting: list[bytes] = []
@@ -132,6 +134,8 @@ class Page:
         self._known: dict[bytes, Series] = layout.by_head
         self._bytes = 0
         self._samples = self._kept = self._taken = 0
+        self._read = 0
+        """Lines that were looked up."""
         if former is not self.grammar:
             self._is_same = False
             self._known = {}
@@ -149,14 +153,22 @@ class Page:
     def feed(self, piece: bytes) -> None:
         """Read a piece."""
         try:
-            self._take(self._reader.feed(piece))
+            lines = self._reader.feed(piece)
         except ExpositionError as error:
-            raise ScrapeError(f"line {self._number}: {error}") from error
+            raise ScrapeError(str(error)) from error
+        try:
+            self._take(lines)
+        except ExpositionError as error:
+            raise self._error(error) from error
 
     def finishing(self) -> Generator[None, None, Read]:
         """The page is complete; made in steps, so that others can do something between them."""
         try:
-            self._take(self._reader.finish())
+            lines = self._reader.finish()
+        except ExpositionError as error:
+            raise ScrapeError(str(error)) from error
+        try:
+            self._take(lines)
             if self._is_same and self._at < len(self._layout.lines):
                 self._depart()
             if self._is_same:
@@ -164,10 +176,10 @@ class Page:
             while self._waiting:
                 self._look_up_some(STEP_LINES)
                 yield
+            if self.grammar.needs_end and not self._is_ended():
+                self._refuse_end()
         except ExpositionError as error:
-            raise ScrapeError(f"line {self._number}: {error}") from error
-        if self.grammar.needs_end and not self._is_ended():
-            raise ScrapeError(f"line {self._number}: the page does not end with # EOF")
+            raise self._error(error) from error
         if self._is_same:
             return Read(self._layout, 0, set())
         return (yield from self._assembling())
@@ -184,10 +196,13 @@ class Page:
         except Unsound:
             self._depart()
 
-    @property
-    def _number(self) -> int:
-        """The number of the line that is read."""
-        return (self._at if self._is_same else len(self._cells)) + 1
+    def _refuse_end(self) -> NoReturn:
+        raise ExpositionError("the page does not end with # EOF")
+
+    def _error(self, error: Exception) -> ScrapeError:
+        """What is wrong with the line that is read."""
+        number = (self._at if self._is_same else self._read) + 1
+        return ScrapeError(f"line {number}: {error}")
 
     def _is_ended(self) -> bool:
         cells = self._layout.cells if self._is_same else self._cells
@@ -298,6 +313,7 @@ class Page:
                     if is_met:
                         self._at = at + 1
                     self._remark(line, cells[at] if is_met else None)
+                    self._read += 1
                     continue
                 cell = known.get(line[: line.rfind(b" ") + 1])
             series, value = self._sample(line, cell)
@@ -308,6 +324,7 @@ class Page:
                 self._lines.append(line)
                 self._cells.append(series)
                 self._values.append(value)
+            self._read += 1
 
     def _remark(self, line: bytes, known: Cell) -> None:
         """Read a line that is no sample. ``known``: what it is, if it is where it was."""
@@ -341,7 +358,7 @@ class Page:
             try:
                 series = self._maker.make(raw, head)
             except ScrapeError as error:
-                raise ScrapeError(f"line {self._number}: {error}") from None
+                raise self._error(error) from None
             if not self._is_over:
                 self._made[raw] = series
         if tail.timestamp_ms is None and tail.exemplar is None:

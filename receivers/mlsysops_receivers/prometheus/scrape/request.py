@@ -48,7 +48,8 @@ class Request:
                 found = resource_attributes(target, *key, infos.get(key, {}))
                 pairs = attributes(0x0A, (attribute(*pair) for pair in found.items()))
                 blocks = resources[key] = [bytes_field(1, pairs)]
-            blocks.append(bytes_field(2, b"".join((_scope(place.scope), *pieces))))
+            schema = text_field(3, place.scope.schema_url)
+            blocks.append(bytes_field(2, b"".join((_scope(place.scope), *pieces, schema))))
         return b"".join([bytes_field(1, b"".join(blocks)) for blocks in resources.values()])
 
 

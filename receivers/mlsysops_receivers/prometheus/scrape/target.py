@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mlsysops_receivers.prometheus.scrape.labels import SeriesMaker
 from mlsysops_receivers.prometheus.scrape.layout import Layout
 from mlsysops_receivers.prometheus.scrape.moments import Moments
-from mlsysops_receivers.prometheus.scrape.options import Scraped
+from mlsysops_receivers.prometheus.scrape.options import Scraped, ScrapeError
 from mlsysops_receivers.prometheus.scrape.page import Page
 from mlsysops_receivers.prometheus.scrape.reports import Reports
 from mlsysops_receivers.prometheus.scrape.request import Request
@@ -40,6 +40,8 @@ class TargetSeries:
         self._grammar: Grammar | None = None
         self._is_present = False
         """Whether the series of the layout were there in the last scrape."""
+        self._is_torn = False
+        """Whether the layout may have been changed by a page that was not taken over."""
         self._page: Page | None = None
         self._serial = 0
 
@@ -48,6 +50,8 @@ class TargetSeries:
 
         ``content_type``: as the target says; everything but OpenMetrics is read as text 0.0.4.
         """
+        if self._is_torn:
+            self._forget()
         self._serial += 1
         self._page = Page(
             self._layout,
@@ -65,7 +69,7 @@ class TargetSeries:
         request = Request()
         pieces = request.pieces(self._maker.place)
         time = _pack_time(at_ns)
-        counts = (0, 0) if page is None else (page.samples, page.kept)
+        counts = (page.samples, page.kept) if page is not None and page.is_refused else (0, 0)
         self._mark_all(request, time)
         self._reports.write(pieces, time, report, (0, *counts, 0))
         return request.wire(self._target, self._layout.infos)
@@ -81,18 +85,29 @@ class TargetSeries:
         self._mark_all(request, time)
         self._reports.write_stale(pieces, time)
         wire = request.wire(self._target, self._layout.infos)
-        self._layout = Layout()
-        self._page = None
+        self._forget()
         return wire
+
+    def _forget(self) -> None:
+        self._layout = Layout()
+        self._grammar = None
+        self._page = None
+        self._is_present = self._is_torn = False
 
     def committing(self, page: Page, at_ns: int, report: Report) -> Generator[None, None, Scraped]:
         """Take over a page that was read to its end: see `Scrape.finishing`."""
-        read = yield from page.finishing()
+        self._is_torn = True
+        try:
+            read = yield from page.finishing()
+        except ScrapeError:
+            # Until then nothing was changed.
+            page.is_refused, self._is_torn = True, False
+            raise
         self._page = None
         former, self._layout = self._layout, read.layout
         self._grammar = page.grammar
         markers = self._markers(former, read, _pack_time(at_ns)) if self._is_present else {}
-        self._is_present = True
+        self._is_present, self._is_torn = True, False
         return self._written(read, markers, at_ns, report)
 
     def _markers(
@@ -207,7 +222,11 @@ class Scrape:
 
     def feed(self, chunk: bytes) -> None:
         """Read a piece of the decompressed body, about `FEED_BYTES`. Raises `ScrapeError`."""
-        self._page.feed(chunk)
+        try:
+            self._page.feed(chunk)
+        except ScrapeError:
+            self._page.is_refused = True
+            raise
 
     def finish(self, report: Report) -> Scraped:
         """The page is complete. Raises `ScrapeError`, after which nothing of it is kept."""
@@ -222,7 +241,7 @@ class Scrape:
     def finishing(self, report: Report) -> Generator[None, None, Scraped]:
         """As `finish`, in steps of about a millisecond; its value is what `finish` returns.
 
-        A page whose series are new, or not where they were, takes microseconds for each line. Take
-        all steps, or else let the target `TargetSeries.end`.
+        A page whose series are new, or not where they were, takes microseconds for each line. If
+        not all steps are taken, the next page is read as the first one.
         """
         return self._series.committing(self._page, self._at_ns, report)

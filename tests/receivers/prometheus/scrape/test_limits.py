@@ -155,6 +155,21 @@ def test_a_histogram_with_times_is_one_point_at_its_time() -> None:
     assert "a" not in bench.scrape(page.format(now_ms))
 
 
+@pytest.mark.slow
+def test_errors_name_the_line_wherever_it_is_found() -> None:
+    """SC-2: among lines that were met, looked up, wait, or are only counted."""
+    lines = [f"a{number} 1" for number in range(900)]
+    for sample_limit in (0, 900, 5):
+        for piece_bytes in (100, 1 << 20):
+            for bad in ("a300 x", "y" * 70_000):
+                bench = Bench(sample_limit=sample_limit)
+                if sample_limit != 5:
+                    bench.scrape("\n".join(lines))
+                page = "\n".join(["new 1", *lines[1:600], bad, *lines[600:], ""])
+                with pytest.raises(ScrapeError, match=r"^line 601: "):
+                    bench.scrape(page, piece_bytes=piece_bytes)
+
+
 def test_relabelling_that_takes_the_name_fails_the_scrape() -> None:
     def unnamed(labels: dict[str, str]) -> dict[str, str]:
         del labels["__name__"]

@@ -7,9 +7,12 @@ import pytest
 from mlsysops_receivers.prometheus.scrape import ScrapeError
 from tests.receivers.prometheus.scrape.scraping import (
     OPEN_METRICS,
+    REPORT,
     REPORTS,
+    TEXT,
     Bench,
     attributes_of,
+    each_metric,
     metrics_of,
     points_of,
     values_of,
@@ -120,6 +123,27 @@ def test_a_failure_says_how_far_it_came() -> None:
     ]
     # A scrape that had no page knows nothing of the one before.
     metrics = metrics_of(bench.fail())
+    assert 0.0 == points_of(metrics["scrape_samples_scraped"])[0].as_double
+
+
+def test_a_page_that_is_not_finished_leaves_nothing_behind() -> None:
+    """SC-2: a scrape that is given up in the middle of its steps, or before."""
+    lines = [f'a{{b="{number}"}} 1\n' for number in range(3000)]
+    bench = Bench()
+    bench.scrape("".join(lines))
+    for steps in (0, 1, 4):
+        scrape = bench.series.begin(TEXT, bench.at_ns)
+        scrape.feed("".join(lines[::2]).encode())
+        finishing = scrape.finishing(REPORT)
+        for _ in range(steps):
+            next(finishing)
+        finishing.close()
+        values = values_of(bench.scrape("".join(lines))["a"])
+        assert (3000, {1.0}) == (len(values), {*values.values()})
+    # A time-out is no fault of the page.
+    scrape = bench.series.begin(TEXT, bench.at_ns)
+    scrape.feed(b"x 1\n")
+    metrics = {metric.name: metric for metric in each_metric(bench.fail())}
     assert 0.0 == points_of(metrics["scrape_samples_scraped"])[0].as_double
 
 
