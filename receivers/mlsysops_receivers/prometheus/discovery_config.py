@@ -49,7 +49,7 @@ def address_problem(address: str) -> str:
         return f"{address!r} is not a valid hostname: write HOST:PORT, and scheme and metrics_path"
     if "/" in address:
         return f"{address!r} is not a valid hostname: the path goes into metrics_path"
-    if not address or address != address.strip():
+    if not address or not address.isprintable() or " " in address:
         return f"{address!r} is not a valid hostname"
     return ""
 

@@ -192,6 +192,9 @@ class ScrapeConfig(LimitConfig, DiscoveryConfig, ClientConfig):
         yield from super().check()
         if not self.job_name:
             yield Finding(("job_name",), "job_name is empty")
+        elif not self.job_name.isprintable():
+            message = f"{str(self.job_name)!r} has a line end or another control character"
+            yield Finding(("job_name",), message)
         if self.fallback_scrape_protocol == "PrometheusProto":
             message = f"PrometheusProto is not supported: {_PROTOBUF}"
             yield Finding(("fallback_scrape_protocol",), message)

@@ -236,6 +236,8 @@ def test_legacy_names_are_asked_for_with_underscores() -> None:
         ({"http_headers": {"Host": {"values": ["x"]}}}, 'setting header "Host" is not allowed'),
         ({"no_proxy": "a"}, "proxy_url must also be configured"),
         ({"job_name": ""}, "job_name is empty"),
+        ({"job_name": "a\nb"}, "'a\\nb' has a line end or another control character"),
+        ({"static_configs": [{"targets": ["a:1\nexporters: {}"]}]}, "is not a valid hostname"),
         ({"relabel_configs": [{"action": "keep", "regex": "("}]}, "is no regular expression"),
     ],
 )

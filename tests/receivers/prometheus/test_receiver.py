@@ -571,3 +571,23 @@ async def test_a_page_of_an_unknown_type_is_read_as_written(
         points = await running.scrape_one()
 
     assert (1.0, {"a": 1.0}) == (points.values["up"], points.page)
+
+
+async def test_targets_come_from_a_server() -> None:
+    async with Peer(answer(PAGE)) as target, Peer() as server:
+        listing = f'[{{"targets": ["{target.address}"], "labels": {{"zone": "z"}}}}]'
+        server.reply = answer(listing, content_type="application/json")
+        sources = [{"url": f"http://{server.address}/targets", "refresh_interval": "5s"}]
+        async with Running(http_sd_configs=sources) as running:
+            await wait_until(lambda: running.loops)
+            first = await running.scrape_one()
+            server.reply = answer("no", "500 Internal Server Error")
+            asked = len(server.requests)
+            second = await running.scrape_one()
+            await wait_until(lambda: len(server.requests) > asked and running.host.reports)
+
+    assert {'a{zone="z"}', 'b{x="1",zone="z"}'} == set(first.page) == set(second.page)
+    status, message = running.host.reports[-1]
+    assert Status.OK is status
+    assert message.startswith("1 lists of targets cannot be used, such as http://127.0.0.1:")
+    assert 1 <= running.value("mlsysops_receiver_discovery_failures", job="j")
