@@ -150,7 +150,10 @@ class PermanentError(ConsumeError):
 
 
 class RetryableError(ConsumeError):
-    """The same payload may be accepted later, not before ``retry_after_s`` where given."""
+    """The same payload may be accepted later, not before ``retry_after_s`` where given.
+
+    ``is_unanswered``: it was sent and nothing was said about it, so it may have been accepted now.
+    """
 
     default_code = Code.UNAVAILABLE
 
@@ -161,9 +164,11 @@ class RetryableError(ConsumeError):
         code: Code | None = None,
         reason: DropReason = DropReason.REFUSED,
         retry_after_s: float | None = None,
+        is_unanswered: bool = False,
     ) -> None:
         super().__init__(message, code=code, reason=reason)
         self.retry_after_s = retry_after_s
+        self.is_unanswered = is_unanswered
 
 
 class QueueFullError(RetryableError):

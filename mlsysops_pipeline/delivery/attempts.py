@@ -85,7 +85,9 @@ class Attempts(Generic[What, Result]):
             self._end(
                 attempt,
                 RetryableError(
-                    f"no answer within {self._timeout_s:g} s", code=Code.DEADLINE_EXCEEDED
+                    f"no answer within {self._timeout_s:g} s",
+                    code=Code.DEADLINE_EXCEEDED,
+                    is_unanswered=True,
                 ),
             )
 

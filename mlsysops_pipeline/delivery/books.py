@@ -61,6 +61,11 @@ class Books:
         self._dropped = meter.counter(
             "mlsysops_exporter_dropped_items", "{item}", "Items lost by an exporter, by reason"
         )
+        self._unanswered = meter.counter(
+            "mlsysops_exporter_unanswered_items",
+            "{item}",
+            "Items whose request got no answer: they may have arrived, and arrive again when retried",
+        ).bind(self._typed)
         self._dropped_by: dict[DropReason, Number] = {}
         prefix = "otelcol_exporter_queue_batch_send_size"
         self._sizes = meter.histogram(
@@ -177,6 +182,10 @@ class Books:
     def refused(self, items: int) -> None:
         """The queue did not take a request."""
         self._refused.add(items)
+
+    def unanswered(self, items: int) -> None:
+        """A request was sent and nothing was said about it. It stays in flight."""
+        self._unanswered.add(items)
 
     def _drop(self, reason: DropReason, items: int) -> None:
         if not items:

@@ -254,6 +254,8 @@ class Courier:
             except Exception as failure:  # noqa: BLE001  the edge: whatever it is, it is translated
                 error = self._translated(failure)
                 if isinstance(error, RetryableError):
+                    if error.is_unanswered:
+                        self._books.unanswered(payload.items)
                     if schedule is None and self._retry is not None:
                         schedule = RetrySchedule(self._retry, started, random.random)
                     was_hastened = await self._wait_to_retry(

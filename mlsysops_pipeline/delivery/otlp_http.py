@@ -189,7 +189,7 @@ class OtlpHttpExporter:
             reply = await client.post(url, headers, body)
         except UnreachableError as failure:
             text = f"failed to make an HTTP request: {without_password(url)}: {failure}"
-            raise RetryableError(text) from failure
+            raise RetryableError(text, is_unanswered=failure.was_sent) from failure
         except AnswerTooLargeError as failure:
             raise PermanentError(f"{without_password(url)} answered with {failure}") from failure
         if 200 <= reply.status < 300:

@@ -47,7 +47,14 @@ _KEPT_ON_REDIRECT: Final = frozenset({"content-type", "content-encoding", "user-
 
 
 class UnreachableError(CollectorError):
-    """There was no answer: not connected, or the connection ended too early."""
+    """There was no answer: not connected, or the connection ended too early.
+
+    ``was_sent``: the request may have reached the peer.
+    """
+
+    def __init__(self, message: str, *, was_sent: bool = False) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
 
 
 class AnswerTooLargeError(CollectorError):
@@ -147,7 +154,7 @@ class HttpClient:
             raise UnreachableError(f"cannot connect: {_reason(error.os_error)}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # TimeoutError is an OSError; ValueError is what odd answers and URLs can cause.
-            raise UnreachableError(_reason(error)) from error
+            raise UnreachableError(_reason(error), was_sent=True) from error
         return reply, target
 
     def _proxy(self, url: str) -> str | None:

@@ -46,7 +46,9 @@ def error_of(outcome: Outcome) -> ConsumeError:
         text += f" ({status.details})"
     wait_s = status.retry_after_s
     if code in _RETRYABLE or (code == Code.RESOURCE_EXHAUSTED and wait_s is not None):
-        return RetryableError(text, code=code, retry_after_s=wait_s or None)
+        return RetryableError(
+            text, code=code, retry_after_s=wait_s or None, is_unanswered=outcome.is_unanswered
+        )
     return PermanentError(text, code=code)
 
 

@@ -48,18 +48,34 @@ class Outcome:
 
     ``body``: the answer as it came, compressed with ``encoding`` unless that is ``identity``.
     ``details``: a serialized `google.rpc.Status`, or nothing. ``is_unprocessed``: the peer
-    certainly did not look at the request, so that it may be sent again at once.
+    certainly did not look at the request, so that it may be sent again at once. ``is_unanswered``:
+    the request was sent, and the peer may have done what it asks for.
     """
 
-    __slots__ = ("body", "code", "details", "encoding", "is_unprocessed", "message")
+    __slots__ = (
+        "body",
+        "code",
+        "details",
+        "encoding",
+        "is_unanswered",
+        "is_unprocessed",
+        "message",
+    )
 
     def __init__(
-        self, code: Code, message: str = "", *, details: bytes = b"", is_unprocessed: bool = False
+        self,
+        code: Code,
+        message: str = "",
+        *,
+        details: bytes = b"",
+        is_unprocessed: bool = False,
+        is_unanswered: bool = False,
     ) -> None:
         self.code = code
         self.message = message
         self.details = details
         self.is_unprocessed = is_unprocessed
+        self.is_unanswered = is_unanswered
         self.body = b""
         self.encoding = "identity"
 

@@ -367,7 +367,7 @@ class ClientConnection:
     def _end_all(self) -> None:
         message = self.end_message or "the connection was lost"
         for call in list(self.calls.values()):
-            self._end(call, Outcome(Code.UNAVAILABLE, message))
+            self._end(call, Outcome(Code.UNAVAILABLE, message, is_unanswered=True))
 
     def lose(self) -> list[ClientCall]:
         """The socket is gone."""
@@ -409,7 +409,8 @@ class ClientConnection:
     def _expire(self, call: ClientCall, now_s: float) -> None:
         """Time is up."""
         self._probe(call, now_s)
-        self._end(call, Outcome(Code.DEADLINE_EXCEEDED, "the deadline has passed"))
+        message = "the deadline has passed"
+        self._end(call, Outcome(Code.DEADLINE_EXCEEDED, message, is_unanswered=True))
 
     def _probe(self, call: ClientCall, now_s: float) -> None:
         """Ask a peer that has said nothing at all since a call began whether it is there.

@@ -61,6 +61,17 @@ async def test_a_retryable_failure_is_tried_again_after_growing_waits(make_rig: 
     assert 0 == rig.meter.value("otelcol_exporter_send_failed_metric_points")
 
 
+async def test_what_may_have_arrived_is_counted(make_rig: MakeRig) -> None:
+    rig = make_rig(
+        steady(), [RetryableError("lost", is_unanswered=True), RetryableError("not connected")]
+    )
+    await rig.sender.consume(make_payload(METRICS, 3))
+    await rig.clock.advance(20)
+
+    assert 3 == rig.ledger.sent
+    assert 3 == rig.meter.value("mlsysops_exporter_unanswered_items", data_type="metrics")
+
+
 async def test_what_waits_is_sent_when_the_destination_works_again(make_rig: MakeRig) -> None:
     rig = make_rig(steady(), [RetryableError("away")] * 3)
     waiting = [make_payload(METRICS, items) for items in (1, 2, 3)]
