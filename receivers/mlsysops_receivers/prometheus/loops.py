@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from mlsysops_receivers.prometheus.targets import ScrapeTarget
 
 REPORT_SERIES: Final = 5
+GRACE_S: Final = 5.0
+"""How long pipelines may still take for a page that was read when its target or we go."""
+_SLICE_S: Final = 0.005
+"""How long a page may be finished before others have their turn."""
 
 
 @dataclass(slots=True)
@@ -44,7 +49,16 @@ class TargetLoop:
     ``place``: in the schedule. ``points``: of the last scrape that was good, about.
     """
 
-    __slots__ = ("_around", "_key", "_series", "_task", "place", "points", "target")
+    __slots__ = (
+        "_around",
+        "_is_handing_on",
+        "_key",
+        "_series",
+        "_task",
+        "place",
+        "points",
+        "target",
+    )
 
     def __init__(self, target: ScrapeTarget, around: Around) -> None:
         self.target = target
@@ -53,6 +67,7 @@ class TargetLoop:
         self._key = (around.job.name, target.key)
         self._series = TargetSeries(target.series_target, around.job.options)
         self._task: asyncio.Task[None] | None = None
+        self._is_handing_on = False
         self.points = 0
 
     def tick(self, at_ns: int) -> None:
@@ -78,9 +93,11 @@ class TargetLoop:
             except (FetchError, ScrapeError, BodyTooLargeError, TimeoutError) as error:
                 scrape, reason = None, self._explained(error, page)
             report = self._report(page, clock.monotonic() - began_s, reason)
-            wire = self._finished(scrape, report, at_ns, reason, page)
+            wire = await self._finished(scrape, report, at_ns, reason, page)
+            self._is_handing_on = True
             await around.intake.take(wire, self.target)
         finally:
+            self._is_handing_on = False
             page.drop()
 
     async def _read(self, page: Page, at_ns: int) -> Scrape:
@@ -119,14 +136,14 @@ class TargetLoop:
         body_bytes = -1 if is_too_large else page.body_bytes
         return Report(duration_s, self.target.timeout_s, job.options.sample_limit, body_bytes)
 
-    def _finished(
+    async def _finished(
         self, scrape: Scrape | None, report: Report, at_ns: int, reason: str, page: Page
     ) -> bytes:
         """The request of this scrape, whether it was good or not."""
         around = self._around
         if scrape is not None:
             try:
-                scraped = scrape.finish(report)
+                scraped = await self._all_steps(scrape, report)
             except ScrapeError as error:
                 reason = page.explained(error)
             else:
@@ -135,10 +152,25 @@ class TargetLoop:
         around.board.failed(self._key, self.target, reason)
         return self._series.fail(at_ns, report)
 
+    async def _all_steps(self, scrape: Scrape, report: Report) -> Scraped:
+        """Finish a page. Those with many new series take long."""
+        clock = self._around.settings.clock
+        steps = scrape.finishing(report)
+        until_s = clock.monotonic() + _SLICE_S
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                scraped: Scraped = end.value
+                return scraped
+            if clock.monotonic() > until_s:
+                await clock.sleep(0)
+                until_s = clock.monotonic() + _SLICE_S
+
     def _note(self, scraped: Scraped) -> None:
         around = self._around
         self.points = scraped.samples_post_relabel + REPORT_SERIES
-        if scraped.duplicates or scraped.out_of_order or scraped.out_of_bounds or scraped.unmapped:
+        if scraped.left_out:
             around.intake.note(scraped)
             around.intake.complain(self.target, scraped)
         around.board.succeeded(self._key, self.target)
@@ -152,13 +184,17 @@ class TargetLoop:
         await around.intake.take(self._series.end(around.settings.clock.unix_ns()), self.target)
 
     async def stop(self) -> None:
-        """No more scrapes; one that is under way is given up."""
+        """No more scrapes. One that is under way is given up, unless its data is being taken."""
         if self.place is not None:
             self.place.remove()
         task, self._task = self._task, None
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait([task])
+        if task is None or task.done():
+            return
+        if self._is_handing_on:
+            with contextlib.suppress(TimeoutError), Deadline(self._around.settings.clock, GRACE_S):
+                await asyncio.wait([task])
+        task.cancel()
+        await asyncio.wait([task])
 
     def __repr__(self) -> str:
         return f"<TargetLoop {self.target.url} series={len(self._series)}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.transport.complaints import Complaints
@@ -124,15 +125,13 @@ class Pool:
                 )
 
     async def _leave(self, loops: list[TargetLoop]) -> None:
-        for loop in loops:
-            await loop.leave()
+        await asyncio.gather(*[loop.leave() for loop in loops])
         self._board.report()
 
     async def stop(self) -> None:
         """No more scrapes, no more discovery. Nothing is marked as stale: we go, not they."""
         self._is_stopped = True
-        for loop in self.loops.values():
-            await loop.stop()
+        await asyncio.gather(*[loop.stop() for loop in self.loops.values()])
 
     def release(self) -> None:
         """Close connections."""

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Final
 
+from mlsysops_pipeline.config.wording import counted
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_receivers.prometheus.board import Board
 from mlsysops_receivers.prometheus.fetch.deadline import Deadline
@@ -74,7 +75,8 @@ class PrometheusReceiver:
         problems = [text for pool in self.pools for text in pool.problems.current.values()]
         if not problems:
             return ""
-        return f"{len(problems)} lists of targets cannot be used, such as {problems[0]}"
+        lists = counted(len(problems), "list")
+        return f"{lists} of targets cannot be used, such as {problems[0]}"
 
     async def shutdown(self) -> None:
         """No more scrapes, or one last one of each target (`scrape_on_shutdown`)."""

@@ -589,5 +589,31 @@ async def test_targets_come_from_a_server() -> None:
     assert {'a{zone="z"}', 'b{x="1",zone="z"}'} == set(first.page) == set(second.page)
     status, message = running.host.reports[-1]
     assert Status.OK is status
-    assert message.startswith("1 lists of targets cannot be used, such as http://127.0.0.1:")
+    assert message.startswith("1 list of targets cannot be used, such as http://127.0.0.1:")
     assert 1 <= running.value("mlsysops_receiver_discovery_failures", job="j")
+
+
+async def test_what_was_read_is_handed_on_before_stopping() -> None:
+    async with Peer(answer(PAGE)) as peer, Running(peer) as running:
+        running.sink.gate = asyncio.Event()
+        await running.clock.advance(INTERVAL_S)
+        await wait_until(lambda: running.value("mlsysops_receiver_scrapes", outcome="success"))
+        stopping = asyncio.get_running_loop().create_task(running.receiver.shutdown())
+        await running.clock.advance(1.0)
+        assert not stopping.done()
+        running.sink.gate.set()
+        await stopping
+
+    assert 1 == len(running.sink.payloads)
+
+
+async def test_pipelines_that_never_take_it_do_not_keep_us() -> None:
+    async with Peer(answer(PAGE)) as peer, Running(peer) as running:
+        running.sink.gate = asyncio.Event()
+        await running.clock.advance(INTERVAL_S)
+        await wait_until(lambda: running.value("mlsysops_receiver_scrapes", outcome="success"))
+        stopping = asyncio.get_running_loop().create_task(running.receiver.shutdown())
+        await running.clock.advance(6.0)
+        await stopping
+
+    assert [] == running.sink.payloads
