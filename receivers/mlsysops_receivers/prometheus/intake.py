@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlsysops_receivers.prometheus.scrape import Scraped
 
 _METADATA: Final = Metadata("prometheus")
-_LEFT_OUT: Final = ("duplicates", "out_of_order", "out_of_bounds", "unmapped")
+_LEFT_OUT: Final = ("duplicates", "out_of_order", "out_of_bounds", "unmapped", "rejected")
 
 
 class Intake:

@@ -98,3 +98,10 @@ class Scraped:
     out_of_bounds: int = 0
     unmapped: int = 0
     rejected: int = 0
+
+    @property
+    def left_out(self) -> int:
+        """All samples that were left out."""
+        return (
+            self.duplicates + self.out_of_order + self.out_of_bounds + self.unmapped + self.rejected
+        )
