@@ -64,7 +64,7 @@ class Books:
         self._unanswered = meter.counter(
             "mlsysops_exporter_unanswered_items",
             "{item}",
-            "Items whose request got no answer: they may have arrived, and arrive again when retried",
+            "Items whose request got no answer; they may have arrived, and may arrive twice",
         ).bind(self._typed)
         self._dropped_by: dict[DropReason, Number] = {}
         prefix = "otelcol_exporter_queue_batch_send_size"

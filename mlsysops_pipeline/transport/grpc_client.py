@@ -90,7 +90,8 @@ class GrpcChannel:
     the peer, which is not balanced then.
 
     ``on_state(is_up, message)`` is called when the peer is reached, and when it is not: once for
-    each change. ``on_ready()`` is called when a connection was made and there was none. ``waiting``: calls for which there is no room yet.
+    each change. ``on_ready()`` is called when a connection was made and there was none.
+    ``waiting``: calls for which there is no room yet.
     """
 
     def __init__(
