@@ -1,9 +1,11 @@
 """What a page of 100,000 series costs: `python -m benchmarks.micro_prometheus_page`.
 
-``first`` and ``again``: microseconds a point for taking points of new and of known series.
+``first`` and ``again``: microseconds a point for taking points of new and of known series, and how
+long others had to wait for their turn meanwhile.
 ``page``: milliseconds for a whole page, and for the longest piece of it, during which nothing else
 runs. ``MB``: its size as sent. ``held``: for how many milliseconds the event loop was held up at
-most while a client read pages over HTTP. All are CPU time, so that other programs do not count.
+most while a client read pages over HTTP, and by how many megabytes memory grew while ten read at
+once. All times are CPU time, so that other programs do not count.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from mlsysops_exporters.prometheus.page import pieces
 from mlsysops_pipeline.clock import SystemClock
 from mlsysops_pipeline.component import Kind
 from mlsysops_pipeline.config.decode import parse_config
+from mlsysops_pipeline.memory import resident_bytes, settle_objects
 from mlsysops_pipeline.pdata.payload import Payload
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.prometheus.negotiation import negotiate
@@ -82,12 +85,26 @@ def exporter() -> PrometheusExporter:
     return made
 
 
-async def taken_us(target: PrometheusExporter, wires: list[bytes], points: int) -> float:
-    """Microseconds a point."""
+async def taken(target: PrometheusExporter, wires: list[bytes], points: int) -> tuple[float, float]:
+    """Microseconds a point, and the longest turn in milliseconds."""
+
+    async def take() -> None:
+        for wire in wires:
+            await target.export(Payload(Signal.METRICS, wire))
+
     start = time.process_time()
-    for wire in wires:
-        await target.export(Payload(Signal.METRICS, wire))
-    return (time.process_time() - start) / points * 1e6
+    longest_ms = await _longest_turn_ms(asyncio.get_running_loop().create_task(take()))
+    return (time.process_time() - start) / points * 1e6, longest_ms
+
+
+async def _longest_turn_ms(task: asyncio.Task[Any], pause_s: float = 0.0) -> float:
+    """The most CPU time between two turns of one that does nothing, until a task is done."""
+    worst = 0.0
+    while not task.done():
+        start = time.thread_time()
+        await asyncio.sleep(pause_s)
+        worst = max(worst, time.thread_time() - start)
+    return worst * 1e3
 
 
 def page_ms(target: PrometheusExporter, accept: str, *, gzip: bool) -> tuple[float, float, float]:
@@ -128,8 +145,8 @@ def _parts(
         yield data
 
 
-async def held_ms(target: PrometheusExporter) -> float:
-    """The most CPU time that was spent between two turns of a task that does nothing.
+async def held(target: PrometheusExporter) -> tuple[float, float]:
+    """The longest turn in milliseconds while pages are served, and megabytes that memory grew.
 
     Pages are read by another process, so that only serving them is seen here; starting it, which
     takes a program of this size a while, is over before anything is measured.
@@ -137,21 +154,30 @@ async def held_ms(target: PrometheusExporter) -> float:
     await target.start()
     url = f"http://127.0.0.1:{target.port}/metrics"
     read = f"curl --silent --fail --output /dev/null {url}"
-    script = f"sleep 0.5; for i in 1 2 3; do {read} && {read} --compressed || exit 1; done"
-    process = await asyncio.create_subprocess_shell(script)
-    waiting = asyncio.get_running_loop().create_task(process.wait())
-    worst = 0.0
-    while not waiting.done():
-        start = time.thread_time()
-        await asyncio.sleep(_PAUSE_S)
-        worst = max(worst, time.thread_time() - start)
+    one = f"for i in 1 2 3; do {read} && {read} --compressed || exit 1; done"
+    ten = f"for i in 1 2 3 4 5 6 7 8 9 10; do {read} & done; wait"
+    process = await asyncio.create_subprocess_shell(f"sleep 0.5; {one}; {ten}")
+    before = resident_bytes()
+    peak = before
+
+    async def watch() -> None:
+        nonlocal peak
+        while True:
+            peak = max(peak, resident_bytes())
+            await asyncio.sleep(0.01)
+
+    loop = asyncio.get_running_loop()
+    watching, waiting = loop.create_task(watch()), loop.create_task(process.wait())
+    longest_ms = await _longest_turn_ms(waiting, _PAUSE_S)
+    watching.cancel()
     await target.shutdown()
     assert await waiting == 0
-    return worst * 1e3
+    return longest_ms, (peak - before) / 1e6
 
 
 async def main() -> None:
     """Print the figures."""
+    settle_objects()  # as the program does
     shapes = (
         ("gauges, one metric", SERIES, SERIES, False),
         ("gauges, 10 a metric", SERIES, 10, False),
@@ -163,14 +189,18 @@ async def main() -> None:
         before, after = (
             requests(points, points_per_metric, histograms=histograms, turn=turn) for turn in (1, 2)
         )
-        first = await taken_us(target, before, points)
-        again = await taken_us(target, after, points)
-        print(f"{title}: first {first:.2f} us, again {again:.2f} us")
+        first, first_ms = await taken(target, before, points)
+        again, again_ms = await taken(target, after, points)
+        print(
+            f"{title}: first {first:.2f} us (turns of {first_ms:.1f} ms at most), "
+            f"again {again:.2f} us ({again_ms:.1f} ms)"
+        )
         for accept, gzip in itertools.product(("", _OPEN), (False, True)):
             whole, longest, size = page_ms(target, accept, gzip=gzip)
             kind = f"{'OpenMetrics' if accept else 'text'}{' gzip' if gzip else ''}"
             print(f"  {kind:17} page {whole:5.0f} ms, longest {longest:5.2f} ms, {size:5.1f} MB")
-        print(f"  over HTTP, the loop is held {await held_ms(target):.1f} ms at most")
+        held_ms, grown_mb = await held(target)
+        print(f"  over HTTP, the loop is held {held_ms:.1f} ms at most, memory +{grown_mb:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def settle_objects() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(2_000, 10, 1_000)
+    gc.set_threshold(2_000, 5, 2_000)
 
 
 def resident_bytes() -> int:
