@@ -323,3 +323,40 @@ async def test_a_name_is_looked_up_once_at_a_time(monkeypatch: pytest.MonkeyPatc
     lookups.close()
 
     assert ["slow", "quick"] == asked
+
+
+async def test_https_through_a_proxy_is_a_tunnel(make: Any, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("target.example").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    heads: list[str] = []
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async with Peer(answer("page"), tls=context) as peer:
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            there, out = await asyncio.open_connection("127.0.0.1", peer.port)
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await asyncio.gather(copy(reader, out), copy(there, writer), return_exceptions=True)
+
+        proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = proxy.sockets[0].getsockname()[1]
+        fetcher = await make(
+            proxy_url=f"http://127.0.0.1:{port}", tls_config={"ca_file": str(tmp_path / "ca.pem")}
+        )
+        for _ in range(2):
+            assert (200, b"page") == await get(fetcher, "https://target.example:8443/m")
+        fetcher.close()
+        proxy.close()
+        await asyncio.sleep(0.05)  # the proxy notices that both sides have gone
+
+    assert len(heads) == 1
+    assert heads[0].startswith("CONNECT target.example:8443 HTTP/1.1\r\n")
+    assert peer.requests[0].startswith("GET /m HTTP/1.1\r\nHost: target.example:8443\r\n")

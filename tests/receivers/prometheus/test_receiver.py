@@ -8,6 +8,7 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any
 
+import prometheus_client
 import pytest
 
 from mlsysops_pipeline.component import Status
@@ -542,7 +543,8 @@ async def test_many_pages_that_are_new_are_read_one_after_the_other(
 
     monkeypatch.setattr(pages, "_SLICE_S", 0.0)
     page = "".join(f'h{{n="{number}"}} {number}\n' for number in range(2_000))
-    keys: dict[str, Any] = {"scrape_interval": "1s", "is_real_time": True}
+    top = {"initial_scrape_offset": "10ms"}
+    keys: dict[str, Any] = {"scrape_interval": "5s", "is_real_time": True, "top": top}
     async with Peer(answer(page)) as one, Peer(answer(page)) as two, Running(one, two, **keys) as r:
         await wait_until(lambda: len(r.sink.payloads) >= 2)
         results = [read(payload) for payload in r.sink.payloads[:2]]
@@ -617,3 +619,26 @@ async def test_pipelines_that_never_take_it_do_not_keep_us() -> None:
         await stopping
 
     assert [] == running.sink.payloads
+
+
+async def test_a_program_with_the_client_library_of_prometheus() -> None:
+    """Its server speaks HTTP/1.0 in one thread a request, and answers what is asked for."""
+    registry = prometheus_client.CollectorRegistry()
+    counter = prometheus_client.Counter("jobs", "Jobs done.", ["kind"], registry=registry)
+    counter.labels("x").inc(3, exemplar={"trace_id": "0123456789abcdef0123456789abcdef"})
+    prometheus_client.Histogram("took_seconds", "How long.", registry=registry).observe(0.2)
+    server, thread = prometheus_client.start_http_server(0, "127.0.0.1", registry)
+    targets = [{"targets": [f"127.0.0.1:{server.server_port}"]}]
+    async with Running(static_configs=targets) as running:
+        points = await running.scrape_one()
+        again = await running.scrape_one()
+    await asyncio.to_thread(server.shutdown)
+    server.server_close()
+    thread.join()
+
+    assert (1.0, 3.0, 1.0) == (
+        points.values["up"],
+        points.values['jobs_total{kind="x"}'],
+        points.values["took_seconds"],
+    )
+    assert points.page.keys() == again.page.keys()
