@@ -15,6 +15,7 @@ hold for one such sample. ``head + value + time`` is a whole `timeseries` field.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.prometheus.native import spans
@@ -35,6 +36,11 @@ SAMPLE_START: Final = b"\x12\x10\x09"
 TIME_MS_MIN: Final = 1 << 35
 TIME_MS_MAX: Final = (1 << 42) - 1
 """Times of six bytes: February 1971 to May 2109. No others fit behind a head."""
+
+_LABELS_MAX: Final = 10_000
+"""Encoded labels that are remembered: most are those of many series."""
+_LABEL_CHARACTERS: Final = 256
+"""Longer ones are not."""
 
 pack_double = struct.Struct("<d").pack
 """The eight bytes of a value."""
@@ -77,10 +83,15 @@ def labels_bytes(labels: Iterable[tuple[str, str]]) -> bytes:
     """All labels of a series, in the order given."""
     return b"".join(
         [
-            field(1, field(1, name.encode()) + field(2, value.encode("utf-8", "replace")))
+            (_label if len(value) <= _LABEL_CHARACTERS else _label.__wrapped__)(name, value)
             for name, value in labels
         ]
     )
+
+
+@lru_cache(_LABELS_MAX)
+def _label(name: str, value: str) -> bytes:
+    return field(1, field(1, name.encode()) + field(2, value.encode("utf-8", "replace")))
 
 
 def head(labels: bytes) -> bytes:
