@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import text_format
 
 from mlsysops_pipeline import Signal
+from tests.differential import pages
 from tests.interop.items import REQUESTS, items
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ EXPECTED: tuple[tuple[str, str], ...] = (
         r"^series only in ours: \S*exponential_bucket",
         "the text formats know no native histograms: here they become classic ones, as whole",
     ),
+    (r"^type of \S+: Go 'gauge', ours 'untyped'", "what a page leaves untyped stays so"),
     (r"^unit of \S+: Go None", "OpenMetrics has a line for the unit"),
     (r"^(type|help) of target(_info)?: Go (None|'gauge'|'Target)", "OpenMetrics has the type info"),
     (
@@ -105,15 +107,20 @@ def _points(requests: list[Any], changing: re.Pattern[str]) -> Counter[str]:
             for one in getattr(point, "exemplars", ()):
                 one.ClearField("time_unix_nano")
             if changing.search(metric.name):
-                point.ClearField("value")
+                _keep_only_attributes(point)
             _sort(single.resource_metrics[0].resource.attributes)
             _sort(point.attributes)
             _sort(metric.metadata)
-            # Who scraped is named in the scope.
-            if scope.scope.name.endswith("prometheusreceiver"):
+            if pages.is_scraper(scope.scope.name):
+                scope.scope.name = "(who scraped)"
                 scope.scope.ClearField("version")
             found.add(text_format.MessageToString(single, as_one_line=True))
     return Counter(found)
+
+
+def _keep_only_attributes(point: Any) -> None:
+    bare = type(point)(attributes=point.attributes)
+    point.CopyFrom(bare)
 
 
 def _sort(attributes: Any) -> None:

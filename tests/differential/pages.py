@@ -12,6 +12,13 @@ _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _SAMPLE = re.compile(
     rf"^([^\s{{]+)?(\{{(?:[^\"}}]|{_QUOTED})*\}})?\s+(\S+)(?:\s+(-?[\d.]+))?(?:\s+#\s+(.*))?$"
 )
+_SCRAPERS = (
+    "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/prometheusreceiver",
+    "mlsysops_receivers.prometheus",
+)
+_SCOPE = re.compile(
+    rf'otel_scope_name="(?:{"|".join(map(re.escape, _SCRAPERS))})"(.*?)otel_scope_version="[^"]*"'
+)
 _ABOUT = re.compile(rf"^# (TYPE|HELP|UNIT) ({_QUOTED}|\S+) ?(.*)$")
 _LABEL = re.compile(r'("(?:[^"\\]|\\.)*"|[^\s=,{}"]+)(?:="((?:[^"\\]|\\.)*)")?')
 
@@ -53,6 +60,11 @@ def read(text: str) -> Page:
     return page
 
 
+def is_scraper(scope: str) -> bool:
+    """Whether a scope is that of one of the two receivers that scrape."""
+    return scope in _SCRAPERS
+
+
 def _sample(page: Page, line: str) -> None:
     found = _SAMPLE.match(line)
     if found is None:
@@ -68,9 +80,9 @@ def _sample(page: Page, line: str) -> None:
 def _sorted(labels: str) -> str:
     """Labels in the order of their names, which says nothing, without those that are empty.
 
-    To Prometheus an empty label is none. What stands alone is a quoted name of a metric.
+    To Prometheus an empty label is none. Who scraped is named differently by the two. What stands alone is a quoted name of a metric.
     """
-    pairs = sorted(_LABEL.findall(labels))
+    pairs = sorted(_LABEL.findall(_SCOPE.sub(r'otel_scope_name="(who scraped)"\1', labels)))
     shown = (
         f'{name}="{value}"' if value else name for name, value in pairs if _counts(name, value)
     )

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["Reports"]
 
 _TEXTS: Final = {
-    "up": ("Whether the last scrape of the target succeeded", ""),
-    "scrape_duration_seconds": ("How long the last scrape took", "s"),
-    "scrape_samples_scraped": ("Samples that the target exposed", ""),
-    "scrape_samples_post_metric_relabeling": ("Samples that relabelling kept", ""),
-    "scrape_series_added": ("Series that the scrape before did not have", ""),
+    "up": ("The scraping was successful", ""),
+    "scrape_duration_seconds": ("Duration of the scrape", "s"),
+    "scrape_samples_scraped": ("The number of samples the target exposed", ""),
+    "scrape_samples_post_metric_relabeling": (
+        "The number of samples remaining after metric relabeling was applied",
+        "",
+    ),
+    "scrape_series_added": ("The approximate number of new series in this scrape", ""),
     "scrape_timeout_seconds": ("The configured limit for the duration of a scrape", "s"),
     "scrape_sample_limit": ("The configured limit of samples; 0 is none", ""),
     "scrape_body_size_bytes": ("Size of the last page, uncompressed; -1 if over the limit", "By"),
