@@ -52,6 +52,7 @@ def made(seed: int, *, places: int, has_ids: bool = False) -> bytes:
     numbers = itertools.count(seed * _ITEMS + 1)
     records = request.resource_logs[0].scope_logs[0].log_records
     for index, record in enumerate(records):
+        record.time_unix_nano += index * 9_876_543  # ten seconds in all
         for pair in record.attributes:
             pair.value.string_value = b"value-%d-%b" % (index % places, pair.key)
         record.attributes.add(key=b"zone").value.string_value = b"z%d" % (index % 10)

@@ -26,6 +26,7 @@ _ENTRY: Final = tuple([b"\x12" + short for short in _SHORT])
 
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 _SECOND_NS: Final = 1_000_000_000
+_SECONDS_MAX: Final = 128
 
 
 def length(number: int) -> bytes:
@@ -92,21 +93,19 @@ def string_attribute(raw: bytes) -> tuple[bytes, bytes] | None:
 class Timestamps:
     """The field `timestamp`; what all records of a second have in common is made once."""
 
-    __slots__ = ("_heads", "_second")
+    __slots__ = ("_heads",)
 
     def __init__(self) -> None:
-        self._second = -1
-        self._heads: tuple[bytes, ...] = ()
+        self._heads: dict[int, tuple[bytes, bytes]] = {}
 
     def field(self, time_ns: int) -> bytes:
         """The field for a time after 1970."""
         second, nanos = divmod(time_ns, _SECOND_NS)
-        if second != self._second:
-            head = b"\x08" + varint(second) + b"\x10"
-            self._heads = tuple([b"\x0a" + length(len(head) + size) + head for size in range(1, 6)])
-            self._second = second
+        heads = self._heads.get(second)
+        if heads is None:
+            heads = self._head(second)
         if nanos >= 1 << 28:
-            return self._heads[4] + bytes(
+            return heads[1] + bytes(
                 (
                     nanos & 0x7F | 0x80,
                     nanos >> 7 & 0x7F | 0x80,
@@ -115,8 +114,26 @@ class Timestamps:
                     nanos >> 28,
                 )
             )
-        rest = varint(nanos)
-        return self._heads[len(rest) - 1] + rest
+        if nanos >= 1 << 21:
+            return heads[0] + bytes(
+                (
+                    nanos & 0x7F | 0x80,
+                    nanos >> 7 & 0x7F | 0x80,
+                    nanos >> 14 & 0x7F | 0x80,
+                    nanos >> 21,
+                )
+            )
+        rest = b"\x08" + varint(second) + b"\x10" + length(nanos)
+        return b"\x0a" + length(len(rest)) + rest
+
+    def _head(self, second: int) -> tuple[bytes, bytes]:
+        """What stands before four and before five bytes of nanoseconds."""
+        if len(self._heads) >= _SECONDS_MAX:
+            self._heads.clear()
+        head = b"\x08" + varint(second) + b"\x10"
+        usual = b"\x0a" + length(len(head) + 4) + head, b"\x0a" + length(len(head) + 5) + head
+        self._heads[second] = usual
+        return usual
 
 
 def entry_field(entry: bytes) -> bytes:

@@ -158,7 +158,8 @@ class Translator:
                 time_ns = record.observed_time_unix_nano or self._now_ns()
             if rare != NOTHING:
                 line += rare_bytes(*rare)
-            append(entry_field(stamp(time_ns) + line + attributes + rest))
+            entry = stamp(time_ns) + line + attributes + rest
+            append(entry_field(entry))
 
     def _target(
         self, key: Any, resource: Resource, scope: Scope, streams: Streams
