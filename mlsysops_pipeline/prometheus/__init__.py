@@ -5,6 +5,7 @@
 ``negotiation``  the format of a page from an ``Accept`` header (NG-1, NG-2).
 ``labels``       attributes, resources and scopes as labels (PO-11 to PO-14).
 ``points``       what a translation gives.
+``exposition``   pages in text 0.0.4 and OpenMetrics, read (TX-1 to OM-5).
 ``translate``    from serialized OTLP requests to points of canonical series.
 
 Pure: no I/O, no clock, no asyncio.

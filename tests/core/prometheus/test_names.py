@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlsysops_pipeline.prometheus.escaping import is_legacy_label, is_legacy_name
-from mlsysops_pipeline.prometheus.names import Kind, Strategy, label_name, metric_name, unit_name
+from mlsysops_pipeline.prometheus.names import (
+    Kind,
+    Strategy,
+    label_name,
+    metric_name,
+    ucum_unit,
+    unit_name,
+)
 
 _VECTORS = Path(__file__).parents[4] / "shared" / "spec" / "vectors"
 _KINDS = {
@@ -35,6 +42,48 @@ def _corrected(text: str) -> str:
     for theirs, specified in _AS_SPECIFIED:
         text = text.replace(theirs, specified)
     return text
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "d",
+        "h",
+        "min",
+        "s",
+        "ms",
+        "us",
+        "ns",
+        "By",
+        "KiBy",
+        "MiBy",
+        "GiBy",
+        "TiBy",
+        "kBy",
+        "MBy",
+        "GBy",
+        "TBy",
+        "m",
+        "V",
+        "A",
+        "J",
+        "W",
+        "g",
+        "Cel",
+        "Hz",
+        "%",
+        "By/s",
+        "m/h",
+    ],
+)
+def test_units_come_back_from_their_words(unit: str) -> None:
+    """PI-1, PO-2: by the same table."""
+    assert unit == ucum_unit(unit_name(unit))
+    assert ("1", "boxes/s", "") == (
+        ucum_unit("ratio"),
+        ucum_unit("boxes_per_second"),
+        ucum_unit(""),
+    )
 
 
 def test_metric_names_and_units_are_those_of_the_vectors() -> None:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from mlsysops_receivers.prometheus.scrape.metrics import MetricKey
     from mlsysops_receivers.prometheus.scrape.series import Place, Series
 
-__all__ = ["Line", "MetricMaker", "Value", "collect"]
+__all__ = ["CALM_PAGES", "Line", "MetricMaker", "Value", "collect"]
+
+CALM_PAGES: Final = 60
+"""After so many pages without a time or exemplar, a metric is taken for one that has none."""
 
 Value = float | Tail
 """What a line says; more than a number only where it does say more."""
@@ -88,7 +91,7 @@ class MetricMaker:
         if former is not None:
             lines = _in_order(lines, former.members)
         starts = self._starts_of(key, lines)
-        is_dynamic = (former is not None and former.is_dynamic) or any(
+        is_dynamic = (former is not None and former.is_dynamic and former.calm < CALM_PAGES) or any(
             line[3].__class__ is Tail for line in lines
         )
         if former is not None and not is_dynamic and _renewed(former, family, starts, lines):
@@ -230,6 +233,7 @@ def _renewed(
         or former.family[2:] != family[2:]
         or former.starts != starts
         or former.unmapped  # there may be room for them now
+        or former.is_dynamic
     ):
         return False
     if not former.frame.is_group:

@@ -96,13 +96,15 @@ class Metric:
     ``chunks``: the bytes around times and numbers, one more than points. ``numbers``: what follows
     the time of each point and changes with its values, until a template takes it. ``parts`` and
     ``indices``: what each member is and where its line is, of a dynamic metric. ``present``: those
-    that had a point in the last page, of a dynamic one. ``starts``: the start fields of some. ``unmapped``: lines that are in no point.
+    that had a point in the last page, of a dynamic one; ``calm``: pages since one of its lines said
+    more than a number. ``starts``: the start fields of some. ``unmapped``: lines that are in no point.
     """
 
     __slots__ = (
         "after",
         "before",
         "bytes",
+        "calm",
         "chunks",
         "family",
         "frame",
@@ -131,6 +133,7 @@ class Metric:
         self.numbers: list[bytes] = []
         self.groups: list[Group] = []
         self.is_dynamic = False
+        self.calm = 0
         self.unmapped = 0
         self.bytes = 0
         self.before = self.after = b""

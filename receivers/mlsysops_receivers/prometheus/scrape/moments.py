@@ -51,6 +51,9 @@ class Moments:
             )
         ]
         metric.present = set()
+        metric.calm += 1
+        if any(line[3].__class__ is Tail for line in lines):
+            metric.calm = 0
         if metric.frame.is_group:
             return self._groups(metric, lines)
         return self._numbers(metric, lines)

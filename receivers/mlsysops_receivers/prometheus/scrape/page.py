@@ -96,7 +96,8 @@ def _write(layout: Layout, indices: list[int], values: list[float]) -> None:
 class Page:
     """Reads one page. ``layout``: of the page before, which had the grammar ``former``.
 
-    ``serial``: a number that no page of the target had. Raises `ScrapeError`.
+    ``serial``: a number that no page of the target had. ``is_due``: whether to lay it out anew in
+    any case. Raises `ScrapeError`.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Page:
         *,
         content_type: str,
         former: Grammar | None,
+        is_due: bool,
         serial: int,
     ) -> None:
         self.grammar = grammar_of(content_type)
@@ -117,7 +119,7 @@ class Page:
         self._reader = LineReader(self.grammar, options.line_bytes_max)
         self._at = 0
         """How many lines of the layout were met."""
-        self._is_same = True
+        self._is_same = not is_due
         """Whether all lines so far were where they had been."""
         self._has_end = False
         self.is_refused = False

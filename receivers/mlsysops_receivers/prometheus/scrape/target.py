@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlsysops_receivers.prometheus.scrape.labels import SeriesMaker
 from mlsysops_receivers.prometheus.scrape.layout import Layout
+from mlsysops_receivers.prometheus.scrape.making import CALM_PAGES
 from mlsysops_receivers.prometheus.scrape.moments import Moments
 from mlsysops_receivers.prometheus.scrape.options import Scraped, ScrapeError
 from mlsysops_receivers.prometheus.scrape.page import Page
@@ -40,6 +41,8 @@ class TargetSeries:
         self._grammar: Grammar | None = None
         self._is_present = False
         """Whether the series of the layout were there in the last scrape."""
+        self._is_due = False
+        """Whether the next page is to be laid out anew, although it may be what it was."""
         self._is_torn = False
         """Whether the layout may have been changed by a page that was not taken over."""
         self._page: Page | None = None
@@ -52,6 +55,7 @@ class TargetSeries:
         """
         if self._is_torn:
             self._forget()
+        is_due, self._is_due = self._is_due, False
         self._serial += 1
         self._page = Page(
             self._layout,
@@ -59,6 +63,7 @@ class TargetSeries:
             self._options,
             content_type=content_type,
             former=self._grammar,
+            is_due=is_due,
             serial=self._serial,
         )
         return Scrape(self, self._page, at_ns)
@@ -160,6 +165,8 @@ class TargetSeries:
                 template.write(request.pieces(place), time)
             for metric in layout.dynamic:
                 _write(request, metric, moments.points(metric, layout.tails))
+                # Also one whose histograms did not add up may have a template by now.
+                self._is_due |= not metric.calm % CALM_PAGES and metric.calm > 0
         if not layout.is_filled:
             layout.fill_templates()
         numbers = (1, layout.samples, layout.kept, read.added)

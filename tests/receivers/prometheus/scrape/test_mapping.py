@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from mlsysops_receivers.prometheus.scrape import Report, Target
+from mlsysops_receivers.prometheus.scrape.making import CALM_PAGES
 from tests.receivers.prometheus.scrape.scraping import (
     AT_NS,
     LABELS,
@@ -142,6 +143,21 @@ def test_odd_buckets(buckets: str, bounds: list[float], counts: list[int], count
     bench.scrape(sound.replace(" 3", " 0"))
     [point] = points_of(bench.scrape(sound)["a"])
     assert [1, 2] == list(point.bucket_counts)
+
+
+def test_what_was_odd_once_is_not_odd_for_ever() -> None:
+    """PI-4, PI-5: a metric without times and exemplars has a template again after a while."""
+    sound = '# TYPE a histogram\na_bucket{le="1"} 1\na_count 3\nb 1\n# EOF\n'
+    odd = sound.replace("a_count 3", "a_count 0").replace("b 1", 'b 1 # {x="y"} 1')
+    bench = Bench()
+    bench.scrape(odd, OPEN_METRICS)
+    for _ in range(2 * CALM_PAGES):
+        metrics = bench.scrape(sound, OPEN_METRICS)
+        assert [1, 2] == list(points_of(metrics["a"])[0].bucket_counts)
+        assert 1.0 == points_of(metrics["b"])[0].as_double
+    assert [] == bench.series._layout.dynamic
+    [point] = points_of(bench.scrape(odd, OPEN_METRICS)["b"])
+    assert 1 == len(point.exemplars)
 
 
 def test_a_summary_is_one_point() -> None:
