@@ -137,7 +137,7 @@ async def test_nobody_there_is_an_error(make: Any) -> None:
 
 
 async def test_a_name_that_cannot_be_found_is_an_error(make: Any) -> None:
-    with pytest.raises(FetchError):
+    with pytest.raises(FetchError, match=r"^lookup does-not-exist\.invalid: "):
         await get(await make(), "http://does-not-exist.invalid/")
 
 
