@@ -2,7 +2,8 @@
 
 The exporter delivers one payload after the other, because the entries of a stream must stay in
 order; `num_consumers` is how many requests of one payload are sent at the same time. What the
-core's sending queue is told is `Config.in_force`.
+core's sending queue is told is `Config.in_force`: it merges payloads unless that would lose headers
+that somebody needs.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from mlsysops_pipeline.config.schema import (
     Duration,
     Endpoint,
     Finding,
+    Section,
     Severity,
     no_effect,
 )
-from mlsysops_pipeline.delivery import DeliveryConfig, QueueConfig
+from mlsysops_pipeline.delivery import BatchConfig, DeliveryConfig, QueueConfig
 from mlsysops_pipeline.delivery.otlp_http import OtlpHttpConfig
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.prometheus.names import label_name
@@ -111,6 +113,10 @@ class Config(HttpClientConfig, DeliveryConfig):
     """How OTLP is compressed; empty: gzip. What is pushed is always a snappy block."""
     write_buffer_size: Annotated[int, no_effect("asyncio sizes its buffers itself")] = 512 * 1024
     """Bytes; see `HttpClientConfig`."""
+    sending_queue: Section[QueueConfig] = Field(default_factory=QueueConfig)
+    """The queue in which data waits. One payload is delivered at a time; so that many small ones do
+    not wait for each other, they are merged for up to 200 ms unless `batch` says something else, or
+    `auth` may ask for the headers that each came with."""
     default_labels_enabled: DefaultLabelsConfig = DefaultLabelsConfig()
     """Labels that streams have without being asked for."""
     labels: LabelsConfig = LabelsConfig()
@@ -172,6 +178,12 @@ class Config(HttpClientConfig, DeliveryConfig):
         """Requests of one payload that are sent at the same time."""
         return max(1, self.sending_queue.num_consumers) if self.sending_queue is not None else 1
 
+    def _may_merge(self, queue: QueueConfig) -> bool:
+        """Whether payloads are merged without being asked to."""
+        is_written = "batch" in queue.model_fields_set
+        plain = queue.sizer == "requests" and not queue.wait_for_result
+        return self.auth is None and plain and not is_written
+
     def in_force(self) -> DeliveryConfig:
         """One payload at a time, whatever is configured, and so always through a queue.
 
@@ -183,6 +195,8 @@ class Config(HttpClientConfig, DeliveryConfig):
         if queue is None or not queue.enabled:
             queue = QueueConfig()
             changes |= {"block_on_overflow": True, "wait_for_result": True}
+        elif self._may_merge(queue):
+            changes["batch"] = BatchConfig()
         return DeliveryConfig(
             # The exporter limits each request itself: a payload may be many.
             timeout=self.timeout if self.is_otlp else 0.0,

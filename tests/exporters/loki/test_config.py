@@ -120,3 +120,33 @@ def test_one_payload_is_delivered_at_a_time() -> None:
     assert queue.wait_for_result
     assert queue.block_on_overflow
     assert 1 == off.parallelism
+
+
+@pytest.mark.parametrize(
+    ("value", "is_merged"),
+    [
+        ({}, True),
+        ({"sending_queue": {"num_consumers": 4}}, True),
+        ({"endpoint": "http://loki/otlp"}, True),
+        ({"sending_queue": {"batch": {"enabled": False}}}, False),
+        ({"sending_queue": {"sizer": "items"}}, False),
+        ({"sending_queue": {"wait_for_result": True}}, False),
+        ({"sending_queue": {"enabled": False}}, False),
+        ({"auth": {"authenticator": "headers_setter"}}, False),
+    ],
+)
+def test_small_payloads_are_merged_unless_something_else_is_asked_for(
+    value: dict[str, Any], is_merged: bool
+) -> None:
+    queue = configured(**value).in_force().sending_queue
+
+    assert queue is not None
+    assert is_merged == (queue.batch is not None and queue.batch.enabled)
+
+
+def test_a_batch_is_as_it_is_written() -> None:
+    queue = configured(sending_queue={"batch": {"min_size": 5}}).in_force().sending_queue
+
+    assert queue is not None
+    assert queue.batch is not None
+    assert 5 == queue.batch.min_size

@@ -547,7 +547,7 @@ async def test_order_holds_with_many_senders_and_failures_in_between() -> None:
         loki_exporter.Config,
         {
             "endpoint": "http://127.0.0.1:1",
-            "sending_queue": {"num_consumers": 8},
+            "sending_queue": {"num_consumers": 8, "batch": {"min_size": 1}},
             "retry_on_failure": {"initial_interval": "1ms", "max_interval": "2ms"},
         },
     )
