@@ -79,9 +79,12 @@ class Series:
 
 
 class Group:
-    """The series of one name. ``members``: the living and the dead, by text. ``live``: of them."""
+    """The series of one name. ``members``: the living and the dead, by text. ``live``: of them.
 
-    __slots__ = ("help", "live", "members", "name", "type", "unit")
+    ``witness``: one that was seen alive when another type wanted the name.
+    """
+
+    __slots__ = ("help", "live", "members", "name", "type", "unit", "witness")
 
     def __init__(self, name: str, type_: Type, help_: str, unit: str) -> None:
         self.name = name
@@ -90,6 +93,20 @@ class Group:
         self.unit = unit
         self.members: dict[str, Series] = {}
         self.live = 0
+        self.witness: Series | None = None
+
+    def is_alive(self, alive_s: float) -> bool:
+        """Whether one was updated after ``alive_s``. Looks at all of them only if it has to."""
+        one = self.witness
+        if one is not None and one.value is not None and one.updated_s > alive_s:
+            return True
+        found = (
+            each
+            for each in self.members.values()
+            if each.value is not None and each.updated_s > alive_s
+        )
+        self.witness = next(found, None) if self.live else None
+        return self.witness is not None
 
     def __repr__(self) -> str:
         return f"<Group {self.name} {self.type} live={self.live} known={len(self.members)}>"
@@ -155,11 +172,9 @@ class Store:
             help_ = family.help[:HELP_CHARACTERS_MAX]
             return Group(family.name, family.type, help_, family.unit)
         if group.type is not family.type:
-            alive_s = now_s - self._expiration_s
-            members = group.members.values()
-            if any(each.value is not None and each.updated_s > alive_s for each in members):
+            if group.is_alive(now_s - self._expiration_s):
                 return None
-            for series in members:
+            for series in group.members.values():
                 self._die(series, series.updated_s + self._expiration_s)
             return self._retyped(group, family)
         if not group.help:

@@ -329,3 +329,17 @@ def test_a_target_is_described_once() -> None:
     ] == list(driver.shown())
     driver.point(1.0, 2, family=TARGET_INFO, job="j", instance="i", version="1")
     assert 2 == len(driver.shown()) == driver.store.weight
+
+
+def test_another_type_waits_for_the_last_series_whichever_that_is() -> None:
+    """PO-15. Which one lives is remembered, and looked for again only when it has died."""
+    driver = Driver()
+    other = Family("g", Kind.COUNTER, Type.COUNTER, help_="", unit="")
+    for name in "abc":
+        driver.point(1.0, 0, l=name)
+    for name in "abc":
+        driver.point(2.0, 1, family=other, l="x")
+        assert [1.0] * len(driver.shown()) == list(driver.shown().values())
+        driver.point(None, 2, l=name)
+    driver.point(2.0, 3, family=other, l="x")
+    assert [2.0] == list(driver.shown().values())
