@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX: Final = 64 << 20
 """Of a page, decompressed, where no body_size_limit is written."""
+SAMPLES_MAX: Final = 200_000
+"""Of a page, before relabelling, unless sample_limit is larger: so that memory is bounded."""
 _MEDIA_TYPES: Final = {
     "PrometheusText0.0.4": "text/plain;version=0.0.4",
     "PrometheusText1.0.0": "text/plain;version=1.0.0",
@@ -74,6 +76,7 @@ def resolved(job: ScrapeConfig, defaults: GlobalConfig, *, trims_suffixes: bool 
         return inherited(job, defaults, name, fallback)
 
     body_limit: ByteSize = key("body_size_limit", ByteSize(0))
+    sample_limit: int = key("sample_limit")
     return Job(
         name=str(job.job_name),
         config=job,
@@ -85,7 +88,8 @@ def resolved(job: ScrapeConfig, defaults: GlobalConfig, *, trims_suffixes: bool 
             honor_labels=job.honor_labels,
             honor_timestamps=job.honor_timestamps,
             track_timestamps_staleness=job.track_timestamps_staleness,
-            sample_limit=key("sample_limit"),
+            sample_limit=sample_limit,
+            samples_max=max(SAMPLES_MAX, sample_limit),
             label_limit=key("label_limit"),
             label_name_length_limit=key("label_name_length_limit"),
             label_value_length_limit=key("label_value_length_limit"),
@@ -128,4 +132,4 @@ def accept(protocols: Sequence[str], escaping: str) -> str:
     return ",".join(ranges)
 
 
-__all__ = ["BODY_BYTES_MAX", "Job", "accept", "resolved"]
+__all__ = ["BODY_BYTES_MAX", "SAMPLES_MAX", "Job", "accept", "resolved"]

@@ -51,8 +51,8 @@ class LimitConfig(ComponentConfig):
     body_size_limit: ByteSize | None = None
     """Bytes of a page, decompressed, above which the scrape fails; zero means 64 MiB."""
     sample_limit: int | None = None
-    """Samples of a page, after relabelling, above which the scrape fails; zero means 200,000 before
-    relabelling."""
+    """Samples of a page, after relabelling, above which the scrape fails. Zero means none, but a
+    page with more than 200,000 before relabelling fails unless this is larger."""
     target_limit: int | None = None
     """Targets of a job above which all its scrapes fail; zero means any number."""
     label_limit: int | None = None

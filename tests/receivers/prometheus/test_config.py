@@ -162,6 +162,14 @@ def test_limits_are_inherited() -> None:
     )
 
 
+@pytest.mark.parametrize(("limit", "most"), [(0, 200_000), (5, 200_000), (500_000, 500_000)])
+def test_a_limit_of_samples_that_is_larger_than_ours_is_meant(limit: int, most: int) -> None:
+    assert (limit, most) == (
+        job_of({"sample_limit": limit}).options.sample_limit,
+        job_of({"sample_limit": limit}).options.samples_max,
+    )
+
+
 def test_external_labels_and_parameters_reach_the_job() -> None:
     job = job_of({"params": {"module": ["a", "b"]}}, {"external_labels": {"cluster": 1}})
 
