@@ -1,10 +1,10 @@
 """What Loki's push costs, in microseconds of CPU a record: `python -m benchmarks.micro_loki`.
 
 From the payload in the queue to the compressed request, at 1,000 records of four attributes, which
-come from 50 places of a program. ``known``: as that. ``varied``: no two records have an attribute in
-common, but all were seen before. ``ids``: each record has trace and span id and one attribute of its
-own. ``labelled``: one attribute is a label of ten values. ``json``: lines as the Collector's exporter
-wrote them. The best of many runs, because the machine does other things.
+come from 50 places of a program. ``known``: as that. ``varied``: no two records have an attribute
+in common, but all were seen before. ``ids``: each record has trace and span id and one attribute of
+its own. ``labelled``: one attribute is a label of ten values. ``json``: lines as the Collector's
+exporter wrote them. The best of many runs, because the machine does other things.
 """
 
 from __future__ import annotations

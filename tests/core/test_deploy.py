@@ -1,4 +1,4 @@
-"""The image and the example manifests: what they start is a command line that the collector takes."""
+"""The image and the example manifests: what they start is a command line that we take."""
 
 from __future__ import annotations
 

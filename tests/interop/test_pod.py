@@ -29,7 +29,8 @@ mkdir {MOUNTED}
 cp otel-collector-config.yaml {MOUNTED}
 mount -o remount,bind,ro /
 mount -o remount,ro /etc
-exec unshare --map-user=10001 --map-group=10001 -- "$2" -c "$3" "$2" {MOUNTED}/otel-collector-config.yaml
+set -- "$2" -c "$3" "$2" {MOUNTED}/otel-collector-config.yaml
+exec unshare --map-user=10001 --map-group=10001 -- "$@"
 """
 PROBE = """
 import os, signal, subprocess, sys, time, urllib.request
