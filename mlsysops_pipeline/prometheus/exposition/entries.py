@@ -50,7 +50,10 @@ class Head(NamedTuple):
 
 
 class Tail(NamedTuple):
-    """The rest of a sample line. ``timestamp_ms``: ``None`` if it has none. NaN is an ordinary one."""
+    """The rest of a sample line. ``timestamp_ms``: ``None`` if it has none.
+
+    NaN is an ordinary one.
+    """
 
     value: float
     timestamp_ms: int | None

@@ -1,4 +1,7 @@
-"""OpenMetrics 1.0 (conformance OM-1 to OM-5), as strict as Prometheus is, which is less than it says."""
+"""OpenMetrics 1.0 (conformance OM-1 to OM-5).
+
+As strict as Prometheus is, which is less than the specification says.
+"""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 A loop holds one `TargetSeries` for each target and, for each scrape, one `Scrape`: `Scrape.feed` it
 the decompressed body in pieces, then `Scrape.finish`, which gives the whole request: samples, stale
 markers and the report series. If anything fails, before or after `TargetSeries.begin`, call
-`TargetSeries.fail` instead: nothing of that scrape is kept (SC-2). When the target is gone for good,
-`TargetSeries.end` marks all that was there as stale.
+`TargetSeries.fail` instead: nothing of that scrape is kept (SC-2). When the target is gone for
+good, `TargetSeries.end` marks all that was there as stale.
 """
 
 from mlsysops_receivers.prometheus.scrape.options import (

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Collected", "Group", "Unsound", "key_of"]
 
-_COUNT_MAX: Final = float(1 << 63)
+_COUNT_MAX: Final = float(1 << 64)
 _COUNT_TAG, _SUM_TAG, _BUCKETS_TAG, _BOUNDS_TAG = 0x21, 0x29, b"\x32", b"\x3a"
 _QUANTILE: Final = (0x32, 18, 0x09)
 """What stands before a quantile: tag and length of the pair, and the tag of its first half."""
@@ -116,22 +116,22 @@ class Collected:
     def rest(self, time_ns: int) -> bytes | None:
         """The rest of the point; ``None`` if it lacks a count that is one."""
         count = self.count
-        if count is None or not 0 <= count < _COUNT_MAX:
+        if count is None or not -1 < count < _COUNT_MAX:
             return None
         if not self.is_histogram:
             pairs = [*sorted(self.keys.items())]
             return _summary(int(count), self.total or 0.0, pairs) + self._end()
         bounds: list[float] = []
         counts: list[int] = []
-        last = 0.0
+        last = 0
         for bound, value in sorted(self.keys.items()):
-            # Not a number, less than the one before or more than a count can be.
-            if bound < math.inf and last <= value < _COUNT_MAX:
+            # Not what is no number, less than the one before, or more than a count can be.
+            if bound < math.inf and -1 < value < _COUNT_MAX and int(value) >= last:
                 bounds.append(bound)
-                counts.append(int(value) - int(last))
-                last = value
-        whole = max(int(count), int(last))
-        counts.append(whole - int(last))
+                counts.append(int(value) - last)
+                last = int(value)
+        whole = max(int(count), last)
+        counts.append(whole - last)
         return b"".join(
             (
                 _histogram(whole, self.total, counts),
@@ -158,9 +158,9 @@ class Collected:
 class Group:
     """The numbers of a sound point. Raises `Unsound`.
 
-    ``values``: of the keys from the lowest, then count and, where there is one, sum. ``pack``: their
-    bytes, always as many. They belong at place ``at`` of ``target``, the pieces of a template.
-    ``is_dirty``: a value changed since they were written there.
+    ``values``: of the keys from the lowest, then count and, where there is one, sum. ``pack``:
+    their bytes, always as many. They belong at place ``at`` of ``target``, the pieces of a
+    template. ``is_dirty``: a value changed since they were written there.
     """
 
     __slots__ = ("at", "is_dirty", "pack", "target", "values")

@@ -44,8 +44,9 @@ class Layout:
     """A page. The first three lists have an item for each line, in order.
 
     ``heads``: what a line has to begin with to be what it was. ``tails``: the value of lines of
-    dynamic metrics, by their index. ``dirty``: groups with new values. ``templates`` and ``dynamic``:
-    where the metrics are, once `fill_templates` was called, which takes their numbers. ``infos``: what ``target_info`` says, by job and instance.
+    dynamic metrics, by their index. ``dirty``: groups with new values. ``templates`` and
+    ``dynamic``: where the metrics are, once `fill_templates` was called, which takes their numbers.
+    ``infos``: what ``target_info`` says, by job and instance.
     ``samples`` and ``kept``: lines with samples, and those of them that relabelling left.
     """
 

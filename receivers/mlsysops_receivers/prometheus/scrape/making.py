@@ -183,8 +183,10 @@ class MetricMaker:
                 group = Group(each)
             except Unsound:
                 return self._open(metric, lines)
-            group.place_members(each)
             numbers = group.pack(group.values)
+            if not rest.startswith(numbers):
+                return self._open(metric, lines)
+            group.place_members(each)
             points.append((each.start, numbers, rest[len(numbers) :]))
             groups.append(group)
         metric.unmapped = unmapped

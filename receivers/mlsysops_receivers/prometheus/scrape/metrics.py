@@ -1,8 +1,8 @@
 """One metric of a request: its frame, and its points as a template or written anew.
 
 A template is the bytes of all points, cut where times and numbers stand: those that did not change
-stay, and writing the time into every point is one assignment. A
-metric whose points can have times of their own, or exemplars, has no template (it is dynamic).
+stay, and writing the time into every point is one assignment. A metric whose points can have times
+of their own, or exemplars, has no template (it is dynamic).
 """
 
 from __future__ import annotations
@@ -97,13 +97,13 @@ class Metric:
     the time of each point and changes with its values, until a template takes it. ``parts`` and
     ``indices``: what each member is and where its line is, of a dynamic metric. ``present``: those
     that had a point in the last page, of a dynamic one; ``calm``: pages since one of its lines said
-    more than a number. ``starts``: the start fields of some. ``unmapped``: lines that are in no point.
+    more than a number. ``starts``: the start fields of some. ``unmapped``: lines that are in no
+    point.
     """
 
     __slots__ = (
         "after",
         "before",
-        "bytes",
         "calm",
         "chunks",
         "family",
@@ -135,7 +135,6 @@ class Metric:
         self.is_dynamic = False
         self.calm = 0
         self.unmapped = 0
-        self.bytes = 0
         self.before = self.after = b""
 
     def set_points(self, points: list[Point]) -> None:
@@ -152,7 +151,6 @@ class Metric:
         points_bytes = sum(map(len, chunks)) + sum(map(len, self.numbers))
         points_bytes += _TIME_BYTES * len(points)
         self.before, self.after = self.frame.around(points_bytes)
-        self.bytes = len(self.before) + points_bytes + len(self.after)
 
     def points(self, time: bytes) -> bytes:
         """All points, as long as no template took the numbers."""
@@ -168,12 +166,10 @@ class Template:
     Who knows where the numbers of a point are writes new ones there.
     """
 
-    __slots__ = ("bytes", "metrics", "pieces")
+    __slots__ = ("pieces",)
 
     def __init__(self) -> None:
-        self.metrics: list[Metric] = []
         self.pieces: list[bytes] = [b""]
-        self.bytes = 0
 
     def add(self, metric: Metric) -> None:
         """Take the numbers of a metric."""
@@ -187,8 +183,6 @@ class Template:
         pieces += added
         pieces[-1] += metric.after
         metric.numbers = []
-        self.bytes += metric.bytes
-        self.metrics.append(metric)
         if metric.frame.is_group:
             for at, group in enumerate(metric.groups):
                 group.target, group.at = pieces, first + 3 * at

@@ -41,7 +41,8 @@ class ScrapeOptions:
     ``relabel``: metric_relabel_configs; asked once for each new series with labels that include
     ``__name__``, its answer is remembered. ``None`` as answer drops the series. May change and
     return its argument. ``samples_max``: lines with samples that a page may have even without
-    ``sample_limit``, so that memory is bounded; more is an error. So with ``page_bytes_max`` and ``line_bytes_max``.
+    ``sample_limit``, so that memory is bounded; more is an error. So with ``page_bytes_max`` and
+    ``line_bytes_max``.
     """
 
     honor_labels: bool = False

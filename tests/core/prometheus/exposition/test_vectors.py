@@ -1,4 +1,4 @@
-"""Pages read as Prometheus 3.14 reads them, by the vectors (conformance TX-1, TX-2, OM-1 to OM-5)."""
+"""Pages read as Prometheus 3.14 reads them: vectors (conformance TX-1, TX-2, OM-1 to OM-5)."""
 
 from __future__ import annotations
 

@@ -244,9 +244,10 @@ h_count 1
 
 def test_the_scope_comes_from_labels() -> None:
     """PI-6: or else names the receiver; the metric that repeats it is left out."""
-    page = """a{otel_scope_name="s",otel_scope_version="1",otel_scope_schema_url="u",otel_scope_x="y",b="c"} 1
-a{b="c"} 2
-otel_scope_info{otel_scope_name="s"} 1
+    scope = 'otel_scope_name="s",otel_scope_version="1",otel_scope_schema_url="u"'
+    page = f"""a{{{scope},otel_scope_x="y",b="c"}} 1
+a{{b="c"}} 2
+otel_scope_info{{otel_scope_name="s"}} 1
 """
     request = Bench(scope_name="ours", scope_version="3").scrape_all(page)
     [resource] = request.resource_metrics

@@ -47,7 +47,7 @@ _HEADS = [
     "h_created",
 ]
 _COMMENTS = ["# TYPE c counter", "# TYPE h histogram", "# TYPE s summary", "# HELP a about it"]
-_VALUES = ["0", "1", "2.5", "3", "1e3", "NaN", "+Inf", "-1", "17"]
+_VALUES = ["0", "1", "2.5", "3", "1e3", "NaN", "+Inf", "-1", "-0.5", "2.7", "1.8e19"]
 _TIMES = ["", "", "", "", " 1600000000", " 1600000001.5"]
 _EXEMPLARS = ["", "", "", ' # {x="y"} 1', ' # {trace_id="z"} 2 1600000000']
 
