@@ -23,6 +23,7 @@ class Intake:
 
     def __init__(self, entry: Entry, settings: Settings) -> None:
         self.turn = asyncio.Lock()
+        self._logger = settings.logger
         self._entry = entry
         self._complaints = Complaints(settings.logger, settings.clock)
         receiver = str(settings.id)
@@ -57,9 +58,10 @@ class Intake:
         except (ConsumeError, PeerError) as error:
             self.refuse(payload.items, target, str(error))
             return False
-        except Exception:
-            self._refused.add(payload.items)
-            raise
+        except Exception as error:  # the edge: whatever it is, it is counted
+            self._logger.exception("handing on a scrape of %s failed", target)
+            self.refuse(payload.items, target, f"{type(error).__name__}: {error}")
+            return False
         self._accepted.add(payload.items)
         return True
 

@@ -116,9 +116,13 @@ class TargetLoop:
                 )
         except (ConsumeError, FetchError, ScrapeError, BodyTooLargeError, TimeoutError):
             raise
-        except Exception as error:  # the edge: a fault of ours fails this scrape, not the next
-            around.settings.logger.exception("scraping %s failed", self.target)
-            raise FetchError(f"{type(error).__name__}: {error}") from error
+        except Exception as error:  # the edge
+            raise FetchError(self._own_fault(error)) from error
+
+    def _own_fault(self, error: Exception) -> str:
+        """A fault of ours fails this scrape, and not the next."""
+        self._around.settings.logger.error("scraping %s failed", self.target, exc_info=error)
+        return f"{type(error).__name__}: {error}"
 
     def _explained(self, error: Exception, page: Page) -> str:
         if isinstance(error, TimeoutError):
@@ -146,6 +150,8 @@ class TargetLoop:
                 scraped = await self._all_steps(scrape, report)
             except ScrapeError as error:
                 reason = page.explained(error)
+            except Exception as error:  # noqa: BLE001  the edge
+                reason = self._own_fault(error)
             else:
                 self._note(scraped)
                 return scraped.wire

@@ -495,14 +495,16 @@ async def test_what_is_wrong_with_a_file_of_jobs_is_said_with_its_place(tmp_path
         await missing.receiver.start()
 
 
+@pytest.mark.parametrize("place", ["Page._content_type", "TargetLoop._all_steps"])
 async def test_a_fault_of_ours_fails_one_scrape_and_not_the_next(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from mlsysops_receivers.prometheus.pages import Page
+    from mlsysops_receivers.prometheus import loops
 
     async with Peer(answer(PAGE)) as peer, Running(peer) as running:
         with monkeypatch.context() as patch:
-            patch.setattr(Page, "_content_type", lambda *_: 1 / 0)
+            name, _, method = place.partition(".")
+            patch.setattr(getattr(loops, name), method, lambda *_: 1 / 0)
             failed = await running.scrape_one()
         good = await running.scrape_one()
 
@@ -642,3 +644,17 @@ async def test_a_program_with_the_client_library_of_prometheus() -> None:
         points.values["took_seconds"],
     )
     assert points.page.keys() == again.page.keys()
+
+
+async def test_pipelines_that_fail_lose_one_scrape_and_not_the_next(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Peer(answer(PAGE)) as peer, Running(peer) as running:
+        running.sink.error = ZeroDivisionError("a fault of theirs")
+        await running.clock.advance(INTERVAL_S)
+        await wait_until(lambda: running.value("otelcol_receiver_refused_metric_points"))
+        running.sink.error = None
+        points = await running.scrape_one()
+
+    assert 2 == len(points.page)
+    assert "a fault of theirs" in caplog.text
