@@ -1,8 +1,8 @@
 """Several senders, random failures, restarts: nothing acknowledged is missing or out of order.
 
-The exporter is restarted once, and so is the receiver, which is away for a while. 1,000 series in shares of 250. The receiver refuses what is out of order (see `receiver`). It fails,
-hangs with and without storing, ends connections and is slow, at random; the seed is in the test's
-id.
+The exporter is restarted once, and so is the receiver, which is away for a while. 1,000 series in
+shares of 250. The receiver refuses what is out of order (see `receiver`). It fails, hangs with and
+without storing, ends connections and is slow, at random; the seed is in the test's id.
 """
 
 from __future__ import annotations
