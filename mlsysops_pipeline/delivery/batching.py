@@ -90,6 +90,14 @@ class Batch:
         self.requests -= 1
         return out
 
+    def absorb(self, other: Batch) -> None:
+        """Send another one, that waits behind it, as a part of this one."""
+        self.parts += other.parts
+        self.items += other.items
+        self.size += other.size
+        self.requests += other.requests
+        self.receipts += other.receipts
+
     def halves(self) -> tuple[Batch, Batch]:
         """The same requests in two batches. There must be two requests or more."""
         middle = len(self.parts) // 2

@@ -8,7 +8,7 @@ that is down queues up to its bytes. A thousand requests of an application are h
 from __future__ import annotations
 
 from collections.abc import Iterable  # noqa: TC003  pydantic reads annotations
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -106,6 +106,10 @@ class BatchConfig(ComponentConfig):
 
 class QueueConfig(ComponentConfig):
     """The queue in front of an exporter. It is in memory and bounded in two ways."""
+
+    merged_bytes_max: ClassVar[int] = 0
+    """What waits together is sent together, up to this many bytes of it. For exporters that take
+    one payload at a time, so that a slow peer makes payloads larger and not the queue longer."""
 
     enabled: bool = True
     """Whether data is acknowledged from the queue. ``false``: when it was delivered."""

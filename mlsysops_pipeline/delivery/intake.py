@@ -85,6 +85,7 @@ class Intake:
             settings,
             name=f"{settings.id} {signal}",
             workers_max=plan.num_consumers,
+            merged_bytes_max=plan.merged_bytes_max,
             metadata_keys=None if rules is None else rules.metadata_keys,
             on_room=self._admit_blocked,
         )

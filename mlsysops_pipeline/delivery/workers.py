@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlsysops_pipeline.delivery.courier import Shipment
 from mlsysops_pipeline.delivery.receipts import interrupted, resolve
 from mlsysops_pipeline.errors import Bug, ConsumeError, DropReason
+from mlsysops_pipeline.pdata.payload import Payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ class Workers:
     """At most ``workers_max`` tasks that deliver what ``queue`` has ready.
 
     ``metadata_keys``: the headers that merged requests agree in; ``None`` if requests are not
-    merged. ``on_room`` is called whenever a delivery has ended and its room is free.
+    merged. ``merged_bytes_max``: see `QueueConfig`. ``on_room`` is called whenever a delivery has ended and its room is free.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Workers:
         *,
         name: str,
         workers_max: int,
+        merged_bytes_max: int,
         metadata_keys: tuple[str, ...] | None,
         on_room: Callable[[], None],
     ) -> None:
@@ -54,6 +56,7 @@ class Workers:
         self._settings = settings
         self._name = name
         self._workers_max = workers_max
+        self._merged_bytes_max = merged_bytes_max
         self._metadata_keys = metadata_keys
         self._on_room = on_room
         self._idle: list[asyncio.Future[None]] = []
@@ -96,7 +99,10 @@ class Workers:
                 await asyncio.sleep(0)
             if ready:
                 left -= 1
-                await self._deliver(ready.popleft(), task)
+                batch = ready.popleft()
+                while ready and self._goes_with(ready[0], batch):
+                    batch.absorb(ready.popleft())
+                await self._deliver(batch, task)
             elif self._is_ending:
                 return
             else:
@@ -104,9 +110,20 @@ class Workers:
                 self._idle.append(waiting)
                 await waiting
 
+    def _goes_with(self, waiting: Batch, batch: Batch) -> bool:
+        """Whether a batch is sent together with the one before it."""
+        if batch.size + waiting.size > self._merged_bytes_max:
+            return False
+        if self._metadata_keys is not None:
+            return waiting.key == batch.key
+        return waiting.parts[0].metadata.headers == batch.parts[0].metadata.headers
+
     async def _deliver(self, batch: Batch, task: asyncio.Task[Any]) -> None:
         keys = self._metadata_keys
-        payload = batch.parts[0] if keys is None else batch.merged(keys)
+        if keys is None:
+            payload = Payload.merge(batch.parts, batch.parts[0].metadata)
+        else:
+            payload = batch.merged(keys)
         has_sender = bool(batch.receipts) and batch.items_waited_for > 0
         shipment = Shipment(payload, batch.parts, task, self._books, has_sender=has_sender)
         self.active[shipment] = batch

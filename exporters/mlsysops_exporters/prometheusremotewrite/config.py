@@ -8,7 +8,7 @@ the Collector. What the core's sending queue is told is `Config.in_force`.
 from __future__ import annotations
 
 from collections.abc import Iterable  # noqa: TC003  pydantic reads annotations
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -51,12 +51,15 @@ class RemoteWriteRetryConfig(RetryConfig):
 class RemoteWriteSendingQueueConfig(QueueConfig):
     """The queue in front of the exporter."""
 
+    merged_bytes_max: ClassVar[int] = 4 << 20
+    """About 30,000 points: see `QueueConfig`."""
+
     queue_size: int = 10_000
     """How much the queue holds, in units of ``sizer``, with what is being sent. Above 0."""
     num_consumers: int = 5
     """Requests of one payload that are sent at the same time. Above 0. Payloads follow one
-    another, so that the samples of a series stay in order: small ones are better merged, by
-    `batch` here or by the processor of that name."""
+    another, so that the samples of a series stay in order; those that wait together are sent
+    together."""
 
 
 class RemoteWriteQueueConfig(ComponentConfig):
@@ -225,11 +228,13 @@ class Config(HttpClientConfig, DeliveryConfig):
         queue: QueueConfig | None = self.sending_queue
         older = self.remote_write_queue
         if older is not None:
-            queue = QueueConfig(enabled=older.enabled, queue_size=older.queue_size)
+            queue = RemoteWriteSendingQueueConfig(
+                enabled=older.enabled, queue_size=older.queue_size
+            )
         if queue is not None and queue.enabled:
             changes: dict[str, object] = {"num_consumers": 1}
         else:
-            queue = QueueConfig()
+            queue = RemoteWriteSendingQueueConfig()
             changes = {
                 "num_consumers": 1,
                 "queue_size": 10_000,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -594,3 +594,68 @@ async def test_it_says_in_one_line_how_it_is(make_rig: MakeRig) -> None:
     text = repr(rig.sender)
     assert text.startswith("<Sender otlp metrics <Intake <Queue 1/7 requests bytes=")
     assert "delivering=1" in text
+
+
+class MergingQueue(QueueConfig):
+    """As an exporter has it that takes one payload at a time."""
+
+    merged_bytes_max: ClassVar[int] = 10_000
+    num_consumers: int = 1
+
+
+@pytest.mark.parametrize("batch", [None, BatchConfig(min_size=1)])
+async def test_what_waits_together_is_sent_together(
+    make_rig: MakeRig, batch: BatchConfig | None
+) -> None:
+    rig = gated(make_rig, DeliveryConfig(sending_queue=MergingQueue(batch=batch)))
+    payloads = [make_payload(METRICS, 1 + index) for index in range(4)]
+    for payload in payloads:
+        await rig.sender.consume(payload)
+        await settle()  # the first is on its way now
+
+    assert (1, 9) == (rig.ledger.in_flight, rig.ledger.queued)
+    rig.exporter.gate.set()
+    await settle()
+    assert [1, 9] == [payload.items for payload in rig.exporter.delivered]
+    assert [wire for payload in payloads[1:] for wire in payload.wires] == list(
+        rig.exporter.delivered[1].wires
+    )
+    assert 10 == rig.ledger.sent
+
+
+async def test_what_is_merged_has_a_limit_and_the_same_headers(make_rig: MakeRig) -> None:
+    rig = gated(make_rig, DeliveryConfig(sending_queue=MergingQueue()))
+    large = make_payload(METRICS, 60)
+    assert 5_000 < large.size < 10_000
+    wires = make_payload(METRICS, 1).wires
+    sent = [
+        make_payload(METRICS, 1),
+        large,
+        large,
+        *[Payload(METRICS, wires, Metadata(headers={"tenant": (name,)})) for name in "aab"],
+    ]
+    for payload in sent:
+        await rig.sender.consume(payload)
+        await settle()
+    rig.exporter.gate.set()
+    await settle()
+
+    assert [1, 60, 60, 2, 1] == [payload.items for payload in rig.exporter.delivered]
+    tenants = [payload.metadata.headers.get("tenant") for payload in rig.exporter.delivered]
+    assert [None, None, None, ("a",), ("b",)] == tenants
+
+
+async def test_senders_that_wait_are_told_of_what_was_sent_together(make_rig: MakeRig) -> None:
+    config = DeliveryConfig(sending_queue=MergingQueue(wait_for_result=True), retry_on_failure=None)
+    rig = make_rig(config, [None, PermanentError("no")])
+    rig.exporter.gate = asyncio.Event()
+    tasks = []
+    for _ in range(3):
+        tasks.append(rig.begin(make_payload(METRICS, 1)))
+        await settle()
+    rig.exporter.gate.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [None, PermanentError, PermanentError] == [
+        None if result is None else type(result) for result in results
+    ]

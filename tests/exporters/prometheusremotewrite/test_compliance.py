@@ -240,10 +240,12 @@ async def run(case: Case, receiver: Receiver) -> None:
     await exporter.start()
     ledger = ExporterLedger()
     sender = Sender(exporter, config, settings, Signal.METRICS, ledger)
-    for one in case.payloads():
-        await sender.consume(one)
     async with asyncio.timeout(15):
-        while ledger.queued or ledger.in_flight:  # noqa: ASYNC110  a number, not an event
+        for one in case.payloads():
+            await sender.consume(one)
+            while ledger.queued:  # noqa: ASYNC110  a number, not an event
+                await asyncio.sleep(0.005)  # what waits together would be one request
+        while ledger.in_flight:  # noqa: ASYNC110  the same
             await asyncio.sleep(0.005)
     await sender.shutdown(0)
     await exporter.shutdown()
