@@ -65,9 +65,9 @@ class Board:
             self._complaints.say(key, text)
         self.report()
 
-    def missed(self) -> None:
-        """A scrape was due while the one before was still on its way."""
-        self._missed.add(1)
+    def missed(self, scrapes: int) -> None:
+        """So many were due while the one before was still on its way, or we were held up."""
+        self._missed.add(scrapes)
 
     def forget(self, key: object) -> None:
         """The target is gone."""

@@ -137,9 +137,3 @@ class Config(ComponentConfig):
         """There is something to scrape."""
         if not self.config.scrape_configs and not self.config.scrape_config_files:
             yield Finding(("config",), "no Prometheus scrape_configs or target_allocator set")
-
-    def scrape_intervals(self) -> Iterator[tuple[tuple[str | int, ...], float]]:
-        """The seconds between scrapes of every job, each with the path of the key that says so."""
-        for index, job in enumerate(self.config.scrape_configs):
-            path = ("config", "scrape_configs", index, "scrape_interval")
-            yield path, job.interval_s(self.config.defaults)

@@ -73,9 +73,13 @@ class TargetLoop:
     def tick(self, at_ns: int) -> None:
         """See `schedule.Ticking`."""
         if self._task is not None and not self._task.done():
-            self._around.board.missed()
+            self._around.board.missed(1)
             return
         self._task = self._around.settings.tasks.spawn("scrape", self.scrape(at_ns))
+
+    def missed(self, ticks: int) -> None:
+        """See `schedule.Ticking`."""
+        self._around.board.missed(ticks)
 
     async def scrape(self, at_ns: int) -> None:
         """Scrape once and hand on what there is."""

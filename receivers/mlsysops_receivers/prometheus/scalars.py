@@ -9,8 +9,6 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
-from mlsysops_pipeline.config.schema import format_duration
-
 _UNITS_MS: Final = (
     ("y", 365 * 86_400_000),
     ("w", 7 * 86_400_000),
@@ -128,4 +126,4 @@ class Text(str):
         return cls(text)
 
 
-__all__ = ["ByteSize", "PromDuration", "Text", "format_duration", "parse_seconds", "seconds_text"]
+__all__ = ["ByteSize", "PromDuration", "Text", "parse_seconds", "seconds_text"]

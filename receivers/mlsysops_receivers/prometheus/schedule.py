@@ -24,18 +24,20 @@ class Ticking(Protocol):
     def tick(self, at_ns: int) -> None:
         """It is time. ``at_ns``: the time that samples are to carry."""
 
+    def missed(self, ticks: int) -> None:
+        """So many ticks were left out, because they would have come much too late."""
+
 
 class Place:
-    """Something in the schedule. ``missed``: ticks that were left out."""
+    """Something in the schedule."""
 
-    __slots__ = ("due_ns", "due_s", "interval_s", "is_over", "missed", "what")
+    __slots__ = ("due_ns", "due_s", "interval_s", "is_over", "what")
 
     def __init__(self, what: Ticking, interval_s: float, due_s: float, due_ns: int) -> None:
         self.what = what
         self.interval_s = interval_s
         self.due_s = due_s
         self.due_ns = due_ns
-        self.missed = 0
         self.is_over = False
 
     def remove(self) -> None:
@@ -122,7 +124,8 @@ class Schedule:
         """To the next tick in the future."""
         late_s = now_s - place.due_s
         steps = int(late_s / place.interval_s) + 1
-        place.missed += steps - 1
+        if steps > 1:
+            place.what.missed(steps - 1)
         place.due_s += steps * place.interval_s
         place.due_ns += int(steps * place.interval_s * 1e9)
         drift_ns = (now_ns - place.due_ns) + int((place.due_s - now_s) * 1e9)

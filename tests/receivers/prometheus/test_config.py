@@ -352,20 +352,6 @@ def test_keys_without_effect_are_warnings() -> None:
     assert all(": warning: " in line and "has no effect here" in line for line in lines)
 
 
-def test_the_intervals_of_jobs_are_known_to_those_who_compare_them() -> None:
-    config = parse_config(
-        Config,
-        {
-            "config": {
-                "global": {"scrape_interval": "7s"},
-                "scrape_configs": [{"job_name": "a", "scrape_interval": "2s"}, {"job_name": "b"}],
-            }
-        },
-    )
-
-    assert [2.0, 7.0] == [seconds for _, seconds in config.scrape_intervals()]
-
-
 def test_the_nodes_own_file_is_clean(framework_node: str) -> None:
     config, lines = read(framework_node)
 
