@@ -90,6 +90,7 @@ def resolved(job: ScrapeConfig, defaults: GlobalConfig, *, trims_suffixes: bool 
             track_timestamps_staleness=job.track_timestamps_staleness,
             sample_limit=sample_limit,
             samples_max=max(SAMPLES_MAX, sample_limit),
+            page_bytes_max=body_limit.size or BODY_BYTES_MAX,
             label_limit=key("label_limit"),
             label_name_length_limit=key("label_name_length_limit"),
             label_value_length_limit=key("label_value_length_limit"),

@@ -34,6 +34,8 @@ NS_MAX: Final = (1 << 64) - 1
 STALE_FLAG: Final = b"\x01"
 """The value of ``flags`` with NoRecordedValue."""
 _PAIRS_MAX: Final = 10_000
+_PAIR_CHARACTERS_MAX: Final = 200
+"""Longer attributes are not remembered."""
 _TRACE_ID_CHARACTERS, _SPAN_ID_CHARACTERS = 32, 16
 _NS_PER_MS: Final = 1_000_000
 
@@ -58,12 +60,17 @@ def fixed64_field(number: int, value: int) -> bytes:
     return _pack_fixed64(number << 3 | 1, value) if value else b""
 
 
-@lru_cache(_PAIRS_MAX)
 def attribute(key: str, value: str) -> bytes:
     """A ``KeyValue`` with its length before it, but without the tag of the field that holds it.
 
     Most come again in many series, which then share them.
     """
+    is_short = len(key) + len(value) <= _PAIR_CHARACTERS_MAX
+    return _attribute(key, value) if is_short else _attribute.__wrapped__(key, value)
+
+
+@lru_cache(_PAIRS_MAX)
+def _attribute(key: str, value: str) -> bytes:
     pair = text_field(1, key) + bytes_field(2, bytes_field(1, value.encode()))
     return varint(len(pair)) + pair
 

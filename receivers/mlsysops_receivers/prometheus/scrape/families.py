@@ -88,6 +88,9 @@ class Families:
             elif topic is Topic.UNIT:
                 self._units[name] = text
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def of(self, name: str) -> Family:
         """What samples of this name are."""
         family = self._found.get(name)

@@ -40,7 +40,7 @@ _COUNT_TAG, _SUM_TAG, _BUCKETS_TAG, _BOUNDS_TAG = 0x21, 0x29, b"\x32", b"\x3a"
 _QUANTILE: Final = (0x32, 18, 0x09)
 """What stands before a quantile: tag and length of the pair, and the tag of its first half."""
 _VALUE_TAG: Final = 0x11
-_STRUCTS_MAX: Final = 1000
+_STRUCTS_MAX: Final = 200
 
 
 class Unsound(Exception):  # noqa: N818  it is an answer of this module, not an error of the program

@@ -18,7 +18,7 @@ __all__ = ["SeriesMaker"]
 _NAME: Final = "__name__"
 _SCOPE_PREFIX: Final = "otel_scope_"
 _SHOWN: Final = 50
-_PLACES_MAX: Final = 10_000
+_PLACES_MAX: Final = 1_000
 """Places that are remembered; of one that was forgotten, points may stand apart in a request."""
 
 

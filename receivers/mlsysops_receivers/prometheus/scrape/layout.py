@@ -34,6 +34,7 @@ Cell = Series | Comment | None
 """What a line is; ``None``: nothing."""
 REPEATED: Final = Series(b"", None, DROPPED)
 """What a line is that repeats another one."""
+_NAMES_MAX: Final = 1_000
 _NEVER: Final = b"\n"
 """The head of lines that are not predicted: no line has it."""
 _ENDS: Final = frozenset(b" \t}")
@@ -122,7 +123,9 @@ def assembling(
     layout = Layout()
     layout.lines, layout.cells = lines, cells
     layout.comments = [cell for cell in cells if isinstance(cell, Comment)]
-    if layout.comments == old.comments and old.comments:
+    # Names that are gone are remembered there, but not for ever.
+    is_small = len(old.families) <= 2 * len(old.by_key) + _NAMES_MAX
+    if layout.comments == old.comments and old.comments and is_small:
         layout.families = old.families
     else:
         trims = options.trim_metric_suffixes

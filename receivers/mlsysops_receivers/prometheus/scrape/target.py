@@ -112,8 +112,10 @@ class TargetSeries:
         former, self._layout = self._layout, read.layout
         self._grammar = page.grammar
         markers = self._markers(former, read, _pack_time(at_ns)) if self._is_present else {}
-        self._is_present, self._is_torn = True, False
-        return self._written(read, markers, at_ns, report)
+        self._is_present = True
+        scraped = yield from self._writing(read, markers, at_ns, report)
+        self._is_torn = False
+        return scraped
 
     def _markers(
         self, former: Layout, read: Read, time: bytes
@@ -147,24 +149,25 @@ class TargetSeries:
                 _write(request, metric, points)
         self._is_present = False
 
-    def _written(
+    def _writing(
         self,
         read: Read,
         markers: dict[MetricKey, tuple[Metric, bytes]],
         at_ns: int,
         report: Report,
-    ) -> Scraped:
+    ) -> Generator[None, None, Scraped]:
         layout = read.layout
         time = _pack_time(at_ns)
         moments = Moments(at_ns, self._options.ahead_ms_max)
         request = Request()
         if markers or not layout.is_filled:
-            self._write_each(request, layout, moments, markers, time)
+            yield from self._writing_each(request, layout, moments, markers, time)
         else:
             for place, template in layout.templates.items():
                 template.write(request.pieces(place), time)
             for metric in layout.dynamic:
                 _write(request, metric, moments.points(metric, layout.tails))
+                yield
                 # Also one whose histograms did not add up may have a template by now.
                 self._is_due |= not metric.calm % CALM_PAGES and metric.calm > 0
         if not layout.is_filled:
@@ -183,14 +186,14 @@ class TargetSeries:
             rejected=layout.rejected,
         )
 
-    def _write_each(
+    def _writing_each(
         self,
         request: Request,
         layout: Layout,
         moments: Moments,
         markers: dict[MetricKey, tuple[Metric, bytes]],
         time: bytes,
-    ) -> None:
+    ) -> Generator[None, None, None]:
         """Write a new layout metric by metric, each with its markers."""
         for key, metric in layout.by_key.items():
             if metric.is_dynamic:
@@ -203,6 +206,7 @@ class TargetSeries:
                 request.pieces(metric.place).extend((metric.before, points, metric.after))
                 continue
             _write(request, metric, points)
+            yield
         for metric, points in markers.values():
             _write(request, metric, points)
 

@@ -213,3 +213,14 @@ def test_a_huge_page_takes_no_more_memory_than_its_limits() -> None:
     living = [each for each in gc.get_objects() if isinstance(each, Series)]
     ours = [each for each in living if each.name == "a_metric_of_usual_length"]
     assert len(ours) <= 1001  # with those of the page that failed
+
+
+def test_names_that_come_and_go_are_forgotten() -> None:
+    """SC-3: nothing grows with what was."""
+    bench = Bench()
+    for turn in range(40):
+        lines = [f"name{turn}_{number} 1" for number in range(100)]
+        bench.scrape("\n".join(["# TYPE a gauge", *lines, ""]))
+    layout = bench.series._layout
+    assert len(layout.families) < 2000
+    assert 100 == len(layout.by_key) == len(layout.by_head)
