@@ -14,7 +14,7 @@ NAMES = [
     *("a", "a_b", "a.b", "a/b", "a_total", "a_total_total", "a_count", "a_sum", "a_bucket"),
     *("a_created", "a_info", "é", "a b", "1a", "a:b", "_", "target_info"),
 ]
-LABELS = ["x", "x.y", "x_y", "x/y", "é", "1x"]
+LABELS = ["x", "x.y", "x_y", "x/y", "é", "1x", "_name_"]
 VALUES = st.one_of(st.integers(-2, 2).map(float), st.floats())
 series = st.tuples(
     st.sampled_from(NAMES),
