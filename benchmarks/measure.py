@@ -20,6 +20,7 @@ _ARRIVE_S_MAX = 15.0
 _IDLE_SETTLE_S = 2.0
 _IDLE_S = 3.0
 _SCRAPE_SETTLE_S = 3.0
+_FIRST_PAGE_S_MAX = 30.0
 _BUSY = 0.9
 _LATE_SHARE = 0.05
 _SCRAPE_REPORT_POINTS = 5
@@ -103,6 +104,12 @@ class _Books:
                 return
             time.sleep(0.05)
 
+    def pages_served(self) -> int:
+        """What the target has given out so far."""
+        assert self._target is not None
+        self._target.tell()
+        return int(self._target.hear()["pages"])
+
     def outcome(self, signal: str, collector: Measured) -> dict[str, Any]:
         """Whether the sink has exactly what it should."""
         surplus = self.counts[signal] - self.expected
@@ -128,6 +135,7 @@ def _idle(collector: Measured) -> dict[str, Any]:
 
 def _scrape(collector: Measured, books: _Books, conditions: Conditions) -> dict[str, Any]:
     """Scrapes for a time. CPU is counted between two moments, samples between the same two."""
+    _await_first_page(books)
     time.sleep(_SCRAPE_SETTLE_S)
     books.settle("metrics", 0)
     began_s, before_s, pages = time.perf_counter(), collector.cpu_s(), books.pages
@@ -152,6 +160,15 @@ def _scrape(collector: Measured, books: _Books, conditions: Conditions) -> dict[
         "refused": 0,
         "remarks": _remarks({"late": 0, "sent": 1}, load_busy, cpu_s / elapsed_s),
     } | books.outcome("metrics", collector)
+
+
+def _await_first_page(books: _Books) -> None:
+    """Some collectors take five seconds to find their targets. Raises `RuntimeError` for ever."""
+    deadline_s = time.monotonic() + _FIRST_PAGE_S_MAX
+    while not books.pages_served():
+        if time.monotonic() > deadline_s:
+            raise RuntimeError("nothing is scraped")
+        time.sleep(0.1)
 
 
 def _load(
