@@ -25,10 +25,11 @@ from mlsysops_pipeline.prometheus.singles import (
     START_TAG,
     TIME_TAG,
     double_of,
+    doubles_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from mlsysops_pipeline.prometheus.context import Metric, Scope
     from mlsysops_pipeline.prometheus.names import Strategy
@@ -215,7 +216,7 @@ class NumberReader(Generic[S]):
         if value_tags.count(DOUBLE_TAG) != count:
             if value_tags.count(DOUBLE_TAG) + value_tags.count(INT_TAG) != count:
                 return False
-            values = _doubles(values, value_tags)
+            values = doubles_of(values, value_tags)
         marks: list[int] = []
         for _, _, metric, points in run:
             marks += [metric.mark] * points
@@ -289,11 +290,3 @@ class NumberReader(Generic[S]):
     def bytes(self) -> int:
         """What is held, about, beside the series."""
         return self._outlines.bytes
-
-
-def _doubles(values: Sequence[bytes], tags: Sequence[int]) -> Sequence[bytes]:
-    """The values, of which some are integers, as doubles."""
-    return [
-        value if tag == DOUBLE_TAG else double_of(value)
-        for value, tag in zip(values, tags, strict=True)
-    ]

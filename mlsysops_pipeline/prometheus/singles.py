@@ -7,12 +7,16 @@ metric is known by its bytes without that block, and nothing of it is opened.
 Where the block is depends on what stands before it. A guess is enough: the place it had in the last
 metric with the same three numbers (the length of all, of the name, and of what comes after that).
 If the guess is wrong, so is the key that is made with it, and it is found out in the long way.
+
+Most senders send the same metrics in the same order each time. So where the blocks were in all
+metrics of a scope is remembered as its plan, and as long as that holds nothing has to be guessed.
 """
 
 from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias
 
 from mlsysops_pipeline.errors import MalformedError
@@ -21,7 +25,7 @@ from mlsysops_pipeline.prometheus.outline import DATA_TAGS, POINTS_TAG
 from mlsysops_pipeline.prometheus.points import S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mlsysops_pipeline.prometheus.context import Metric, Scope
     from mlsysops_pipeline.prometheus.points import Columns
@@ -44,6 +48,10 @@ _unpack_int = struct.Struct("<q").unpack
 
 _Row: TypeAlias = tuple[bytes, Any, int, int, int, bytes, bytes]
 """Before the block; start (no number if there is none); tag and time; tag and value; behind it."""
+
+
+Plan: TypeAlias = "list[Any]"
+"""For each metric of a scope what takes it apart."""
 
 
 class Cut(NamedTuple):
@@ -103,6 +111,45 @@ class Singles(Generic[S]):
             return wire  # too short to be anything
         return None
 
+    def take_all(
+        self, wires: Sequence[bytes], plan: Plan, scope: Scope, columns: Columns[S]
+    ) -> bool:
+        """Take serialized metrics if all are known and as planned; none of them otherwise.
+
+        This has a call for each step instead of a step for each metric.
+        """
+        count = len(wires)
+        if len(plan) != count:
+            return False
+        try:
+            rows = [unpack(wire) for unpack, wire in zip(plan, wires, strict=True)]
+        except struct.error:
+            return False
+        parts: Any = zip(*rows, strict=True)
+        heads, starts, time_tags, times, value_tags, values, tails = parts
+        keys = map(hash, zip(repeat(scope.single_mark), heads, tails, strict=False))
+        series: Any = list(map(self._series.get, keys))
+        doubles = value_tags.count(DOUBLE_TAG)
+        if (
+            None in series
+            or time_tags.count(TIME_TAG) != count
+            or doubles + value_tags.count(INT_TAG) != count
+        ):
+            return False
+        if self._has_details:
+            series, families = zip(*series, strict=True)
+            columns.families += families
+            columns.starts_ns += [start or 0 for start in starts]
+        columns.series += series
+        columns.times_ns += times
+        columns.values += values if doubles == count else doubles_of(values, value_tags)
+        return True
+
+    def plan(self, wires: Iterable[bytes]) -> Plan:
+        """The plan for metrics that were all taken; empty if that is no longer known."""
+        guesses = [self._guesses.get((len(one), one[1], one[one[1] + 3])) for one in wires]
+        return [] if None in guesses else guesses
+
     def find(self, wire: bytes, cut: Cut, scope: Scope, columns: Columns[S]) -> bool:
         """Take a metric with the right cut, which is the guess from now on; whether it is known."""
         self._guess(wire, cut)
@@ -140,6 +187,14 @@ class Singles(Generic[S]):
 def double_of(integer: bytes) -> bytes:
     """The eight bytes of a double, for those of an integer."""
     return _pack_double(_unpack_int(integer)[0])
+
+
+def doubles_of(values: Sequence[bytes], tags: Sequence[int]) -> Sequence[bytes]:
+    """The values, of which some are integers, as doubles."""
+    return [
+        value if tag == DOUBLE_TAG else double_of(value)
+        for value, tag in zip(values, tags, strict=True)
+    ]
 
 
 def find_cut(wire: bytes) -> Cut | None:

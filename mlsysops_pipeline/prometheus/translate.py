@@ -203,9 +203,16 @@ class Translator(Generic[S]):
         drained. So they have for ``None``.
         """
         for first in range(0, len(metrics), BATCH_POINTS_MAX):
-            wires = iter(metrics[first : first + BATCH_POINTS_MAX])
-            opened = 0
+            piece = metrics[first : first + BATCH_POINTS_MAX]
+            plan = scope.plans.get(first)
+            if plan and self._singles.take_all(piece, plan, scope, columns):
+                if len(columns) >= BATCH_POINTS_MAX:
+                    yield None
+                continue
+            wires = iter(piece)
+            opened, are_single = 0, True
             while (wire := self._singles.take(wires, scope, columns)) is not None:
+                are_single = False
                 for one in self._numbers.take(chain((wire,), wires), scope, columns):
                     if isinstance(one, bytes):
                         yield from self._unknown(one, scope, columns)
@@ -216,6 +223,8 @@ class Translator(Generic[S]):
                         yield None
                     else:
                         yield from _split(one)
+            if are_single:
+                scope.plans[first] = self._singles.plan(piece)
             if len(columns) >= BATCH_POINTS_MAX:
                 yield None
 

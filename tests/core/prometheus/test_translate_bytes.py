@@ -226,6 +226,41 @@ def test_a_wrong_guess_where_time_and_value_are_is_found_out() -> None:
     assert 2 == bench.made
 
 
+def _with(value: bytes, name: bytes = b"name", time: int = 2) -> bytes:
+    return _framed(1, name) + _framed(5, _framed(1, _fixed(3, "Q", time) + value))
+
+
+@pytest.mark.parametrize("has_details", [False, True])
+def test_metrics_of_one_point_that_come_in_the_same_order(has_details: bool) -> None:
+    """They are taken by their plan, and what is not as planned is found out."""
+    double, integer = _fixed(4, "d", 1.5), _fixed(6, "q", 7)
+    names = [b"a", b"b", b"longer"]
+    plain = [_with(double, name) for name in names]
+    requests = [
+        plain,
+        plain,
+        [_with(double, name, time) for time, name in enumerate(names)],
+        [plain[0], _with(integer, b"b"), plain[2]],
+        [plain[1], plain[0], plain[2]],
+        [plain[0], _with(double, b"c"), plain[2]],
+        [plain[2], plain[1], plain[0]],
+        [plain[0], _with(_fixed(5, "d", 1.0), b"b"), plain[2]],
+        [plain[0], _framed(1, b"b") + _framed(5, _framed(1, _fixed(2, "Q", 2) + double)), plain[2]],
+        plain[:2],
+        plain,
+    ]
+    bench = Bench(has_details=has_details)
+    for metrics in [*requests, *requests[::-1]]:
+        expected = [row for metric in metrics for row in _expected(metric)]
+        if has_details:
+            assert expected == _found(bench, *metrics)
+        else:
+            found = _columns(bench, _request(*metrics))
+            assert [(row[0], row[2], row[4]) for row in expected] == [
+                (series[0], time, struct.unpack("<d", bits)[0]) for series, time, bits in found
+            ]
+
+
 def test_a_value_may_be_an_integer_now_and_a_double_then() -> None:
     bench = Bench()
     for value in (_fixed(4, "d", 2.5), _fixed(6, "q", -7), _fixed(4, "d", math.inf)):
