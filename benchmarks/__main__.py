@@ -75,7 +75,7 @@ def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
     add("--only", action="append", default=[], metavar="WORDS",
-        help="run the scenarios whose name has all of these words; repeat for more")  # fmt: skip
+        help="run the scenarios whose name has all of these words; -WORD: not this; repeat for more")  # fmt: skip
     add("--quick", action="store_true", default=quick,
         help="only the scenarios of a short run (also QUICK=1)")  # fmt: skip
     add("--runs", type=int, default=1 if quick else 5, help="runs of each (5; with QUICK=1: 1)")

@@ -93,9 +93,14 @@ def read(folder: Path = FOLDER, *, quick: bool = False) -> list[Scenario]:
 
 
 def matches(name: str, wanted: list[str]) -> bool:
-    """Whether a name has all words of one of the texts."""
-    words = name.split()
-    return any(set(text.split()) <= set(words) for text in wanted)
+    """Whether a name has all words of one of the texts, and none that it has with a minus."""
+    words = set(name.split())
+    for text in wanted:
+        unwanted = {word[1:] for word in text.split() if word.startswith("-")}
+        needed = {word for word in text.split() if not word.startswith("-")}
+        if needed <= words and not unwanted & words:
+            return True
+    return False
 
 
 _KEYS = {

@@ -201,6 +201,13 @@ def test_a_short_run_has_the_scenarios_that_their_files_name() -> None:
     assert 20 >= len(quick)
 
 
+def test_words_choose_scenarios_and_words_with_a_minus_leave_them_out() -> None:
+    name = "forward grpc gzip metrics x10 1000"
+    assert scenarios.matches(name, ["nothing", "grpc 1000"])
+    assert not scenarios.matches(name, ["grpc -gzip", "http"])
+    assert scenarios.matches(name, ["grpc -zstd"])
+
+
 def test_every_goal_of_a_scenario_file_belongs_to_a_scenario() -> None:
     goals = {one.name: one.at_most for one in scenarios.read() if one.at_most}
     assert (0.2, 0.8, 0.32, 0.6, 0.7) == tuple(
