@@ -33,7 +33,8 @@ class Workers:
     """At most ``workers_max`` tasks that deliver what ``queue`` has ready.
 
     ``metadata_keys``: the headers that merged requests agree in; ``None`` if requests are not
-    merged. ``merged_bytes_max``: see `QueueConfig`. ``on_room`` is called whenever a delivery has ended and its room is free.
+    merged. ``merged_bytes_max``: see `QueueConfig`. ``on_room`` is called whenever a delivery has
+    ended and its room is free.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Sends metrics by remote write 1.0 (`prometheus_remote_write`, before `prometheusremotewrite`).
 
 **Order** (R1-5). Payloads are delivered one after the other, and each is tried until it is
-delivered or given up before the next one begins: what the core's queue is told is in
-`Config.in_force`. The requests of one payload go out in parallel, as they have no series in common
+delivered or given up before the next one begins; those that wait meanwhile become one. What the
+core's queue is told is in `Config.in_force`. The requests of one payload go out in parallel, as they have no series in common
 (`delivery`). A sample that is not newer than what was delivered of its series is not sent
 (`order`); after a restart nothing is known of that.
 
