@@ -334,7 +334,7 @@ async def test_the_state_of_every_component_is_a_metric() -> None:
 
     def healthy() -> dict[str, float]:
         return {
-            f"{dict(sample.attributes)['kind']} {dict(sample.attributes)['component']}": sample.value
+            "{kind} {component}".format_map(dict(sample.attributes)): sample.value
             for sample in collector.metrics()
             if sample.name == "mlsysops_component_healthy"
         }
