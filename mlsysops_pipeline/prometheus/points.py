@@ -207,10 +207,13 @@ class Columns(Generic[S]):
         found.families = self.families[start:stop]
         return found
 
-    def clear(self) -> None:
-        """Begin anew."""
-        for column in (self.series, self.times_ns, self.values, self.starts_ns, self.families):
-            column.clear()
+    def take_out(self) -> Columns[S]:
+        """All points, which are not here any more."""
+        found: Columns[S] = Columns()
+        for name in self.__slots__:
+            setattr(found, name, getattr(self, name))
+            setattr(self, name, [])
+        return found
 
     def __len__(self) -> int:
         """Points."""

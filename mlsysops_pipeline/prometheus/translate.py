@@ -374,10 +374,13 @@ def _drain(columns: Columns[S]) -> Iterator[Columns[S]]:
     last_bytes = b"".join(columns.values)[7::8]
     if any(high in last_bytes for high in _HIGH_BYTES):
         columns.values = list(map(plain_bytes, columns.values))
-    count = len(columns)
-    parts = [columns.part(at, at + BATCH_POINTS_MAX) for at in range(0, count, BATCH_POINTS_MAX)]
-    columns.clear()
-    yield from parts
+    taken = columns.take_out()
+    count = len(taken)
+    if count <= BATCH_POINTS_MAX:
+        yield taken
+        return
+    for at in range(0, count, BATCH_POINTS_MAX):
+        yield taken.part(at, at + BATCH_POINTS_MAX)
 
 
 def _by_family(batches: Iterator[Columns[S] | Batch[S]]) -> Iterator[Batch[S]]:
