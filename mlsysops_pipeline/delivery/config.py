@@ -1,8 +1,7 @@
 """What users write about delivery: `timeout`, `retry_on_failure`, `sending_queue`.
 
-Keys, defaults and messages are the Collector's (components, A7; CV-3), with two keys of our own,
-``sending_queue.queue_bytes_max`` and ``sending_queue.on_full``, and one default: a level below one
-that is down queues up to its bytes. A thousand requests of an application are half a megabyte.
+Keys, defaults and messages are the Collector's (components, A7; CV-3), with two keys of our own:
+``sending_queue.queue_bytes_max`` and ``sending_queue.on_full``.
 """
 
 from __future__ import annotations
@@ -23,10 +22,6 @@ from mlsysops_pipeline.config.schema import (
 
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
 """What a sending queue may hold in bytes unless it is configured."""
-
-QUEUE_REQUESTS_MAX = 100_000
-"""What a sending queue may hold in requests unless it is configured: each costs about 700 bytes of
-memory besides its own."""
 
 Sizer = Literal["requests", "items", "bytes"]
 
@@ -115,7 +110,7 @@ class QueueConfig(ComponentConfig):
     """Whether data is acknowledged from the queue. ``false``: when it was delivered."""
     num_consumers: int = 10
     """Requests that are sent at the same time. Above 0."""
-    queue_size: int = QUEUE_REQUESTS_MAX
+    queue_size: int = 1000
     """How much the queue holds, in units of ``sizer``, with what is being sent. Above 0."""
     sizer: Sizer = "requests"
     """What ``queue_size`` counts: ``requests``, ``items`` or ``bytes``."""

@@ -428,7 +428,7 @@ def test_defaults() -> None:
     assert not config.is_plaintext
     assert config.retry_on_failure is not None
     assert config.sending_queue is not None
-    assert (100_000, 10) == (config.sending_queue.queue_size, config.sending_queue.num_consumers)
+    assert (1000, 10) == (config.sending_queue.queue_size, config.sending_queue.num_consumers)
     assert ("otlp",) == otlp_grpc.FACTORY.aliases
 
 

@@ -25,7 +25,7 @@ def test_the_defaults_are_the_collectors() -> None:
     ) == (config.retry_on_failure)
     queue = config.sending_queue
     assert queue is not None
-    assert (10, 100_000, "requests", "refuse") == (
+    assert (10, 1000, "requests", "refuse") == (
         queue.num_consumers,
         queue.queue_size,
         queue.sizer,
@@ -111,7 +111,7 @@ def test_a_queue_is_always_bounded_in_bytes(written: dict[str, Any], limit: int)
         ),
         (
             "sending_queue",
-            {"sizer": "items", "queue_size": 1000, "batch": {}},
+            {"sizer": "items", "batch": {}},
             "`min_size` must be less than or equal to `queue_size`",
         ),
         (
