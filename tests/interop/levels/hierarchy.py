@@ -32,6 +32,8 @@ NODE_EXPORTER_PORT, PROMETHEUS_PORT, VICTORIA_PORT, SINK_PORT = 9200, 9090, 8428
 CLUSTER_ADDRESS, CONTINUUM_ADDRESS = "10.71.2.1", "10.72.2.1"
 CLUSTER_NAME = "cluster-otel-collector.mlsysops-framework.svc.cluster.local"
 CONTINUUM_NAME = "continuum.example"
+QUEUED_BY_BYTES = ("--set", "exporters.otlp.sending_queue.queue_size=100000")
+"""The Collector's thousand requests of a small application are full in twenty seconds."""
 CONTINUUM = f"""
 receivers:
   otlp:
@@ -61,8 +63,9 @@ service:
 class Level:
     """A machine with a collector that can be stopped, killed and started again."""
 
-    def __init__(self, machine: Machine, config: str, folder: Path) -> None:
+    def __init__(self, machine: Machine, config: str, folder: Path, *options: str) -> None:
         self.machine = machine
+        self._options = options
         self._folder = folder
         self._config = folder / f"{machine.name}.yaml"
         self._config.write_text(config)
@@ -73,6 +76,7 @@ class Level:
         self._starts += 1
         environment = {"NODE_HOSTNAME": f"{self.machine.name}-0", "NODE_IP": "127.0.0.1"}
         command = [sys.executable, "-m", "mlsysops_pipeline.cli", "--config", str(self._config)]
+        command += self._options
         log = self._folder / f"{self.machine.name}-{self._starts}.log"
         self.collector = self.machine.run(command, log, environment)
 
@@ -216,10 +220,10 @@ class Hierarchy:
         files[1] = files[1].replace("127.0.0.1:43170", f"{CONTINUUM_NAME}:43170")
         # It has nothing to scrape here: what it hands on is what it was given.
         files[1] = files[1].replace("[otlp,prometheus]", "[otlp]")
-        self.node, self.cluster, self.continuum = self.levels = tuple(
-            Level(machine, text, folder)
-            for machine, text in zip(machines, (*files, CONTINUUM), strict=True)
-        )
+        self.node = Level(node, files[0], folder, *QUEUED_BY_BYTES)
+        self.cluster = Level(cluster, files[1], folder, *QUEUED_BY_BYTES)
+        self.continuum = Level(continuum, CONTINUUM, folder)
+        self.levels = (self.node, self.cluster, self.continuum)
         with continuum.inside():
             self.sink = OtlpSink(grpc_port=SINK_PORT)
         stack.callback(self.sink.stop)

@@ -129,7 +129,6 @@ def test_a_link_that_swallows_everything_for_a_while_loses_nothing(levels: Hiera
             # A connection does not live long without a sign of life from the other side.
             assert levels.node.machine.connections(GRPC_PORT)
             node.wait_for(lambda: not levels.node.machine.connections(GRPC_PORT), "its end", 16)
-            # Bytes are the limit, not the Collector's thousand requests.
             node.wait_for(lambda: levels.node.numbers()[QUEUE_SIZE] > 1_200, "a long queue")
         node.wait_for(lambda: levels.node.numbers()[QUEUED] == 0, "an empty queue", 15)
     everything_arrives(levels, load)
