@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LINE_BYTES_MAX", "LineReader", "PageReader", "grammar_of"]
 
-LINE_BYTES_MAX: Final = 64 << 10
+LINE_BYTES_MAX: Final = 256 << 10
 """The longest line that is read, unless told otherwise."""
 
 

@@ -33,14 +33,17 @@ class StaticConfig(ComponentConfig):
     """Labels of all of them."""
 
     def check(self) -> Iterable[Finding]:
-        """A target is an address, not a URL."""
+        """Labels have names."""
+        for name in self.labels:
+            if not name:
+                yield Finding(("labels",), "a label without a name")
+
+    def address_findings(self) -> Iterable[Finding]:
+        """A target is an address, not a URL, unless relabelling makes an address of it."""
         for index, target in enumerate(self.targets):
             problem = address_problem(target)
             if problem:
                 yield Finding(("targets", index), problem)
-        for name in self.labels:
-            if not name:
-                yield Finding(("labels",), "a label without a name")
 
 
 def address_problem(address: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from mlsysops_pipeline.config.schema import ComponentConfig, Finding, no_effect, refused
@@ -198,6 +199,11 @@ class ScrapeConfig(LimitConfig, DiscoveryConfig, ClientConfig):
         if self.fallback_scrape_protocol == "PrometheusProto":
             message = f"PrometheusProto is not supported: {_PROTOBUF}"
             yield Finding(("fallback_scrape_protocol",), message)
+        if not self.relabel_configs:
+            # Otherwise it may be a URL that a rule makes a parameter of (blackbox_exporter).
+            for index, config in enumerate(self.static_configs):
+                for found in config.address_findings():
+                    yield replace(found, path=("static_configs", index, *found.path))
         interval, timeout = self.scrape_interval, self.scrape_timeout
         if interval and timeout and timeout.seconds > interval.seconds:
             yield Finding(("scrape_timeout",), timeout_message(self.job_name))

@@ -14,6 +14,7 @@ from mlsysops_receivers.prometheus.config import Config
 from mlsysops_receivers.prometheus.jobs import Job, accept, resolved
 from mlsysops_receivers.prometheus.scalars import ByteSize, parse_seconds, seconds_text
 from mlsysops_receivers.prometheus.scrape_config import PROTOCOLS
+from mlsysops_receivers.prometheus.targets import Group, find_targets
 
 
 def read(text: str) -> tuple[Config | None, list[str]]:
@@ -253,6 +254,25 @@ def test_what_cannot_be_done_is_refused_and_says_what_to_do(
     job: dict[str, Any], message: str
 ) -> None:
     assert message in complaints(job)
+
+
+def test_a_url_is_a_target_where_relabelling_makes_a_parameter_of_it() -> None:
+    """As blackbox_exporter and others like it are scraped."""
+    rules = [
+        {"source_labels": ["__address__"], "target_label": "__param_target"},
+        {"source_labels": ["__param_target"], "target_label": "instance"},
+        {"target_label": "__address__", "replacement": "prober:9115"},
+    ]
+    urls = ["https://a.example/x?y=z", "http://b"]
+    job = job_of({"static_configs": [{"targets": urls}], "relabel_configs": rules})
+
+    found = find_targets(job, [Group("static_configs", tuple(urls))])
+
+    assert not found.problems
+    assert {
+        "http://prober:9115/metrics?target=https%3A%2F%2Fa.example%2Fx%3Fy%3Dz": urls[0],
+        "http://prober:9115/metrics?target=http%3A%2F%2Fb": urls[1],
+    } == {str(each.url): each.labels["instance"] for each in found.targets.values()}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ FEED_BYTES: Final = 16 << 10
 """How much of a page to feed at a time: of new series this takes about 5 ms, of known ones 0.1."""
 _SAMPLES_MAX: Final = 200_000
 _PAGE_BYTES_MAX: Final = 64 << 20
-_LINE_BYTES_MAX: Final = 64 << 10
+_LINE_BYTES_MAX: Final = 256 << 10
 _AHEAD_MS: Final = 10 * 60 * 1000
 
 

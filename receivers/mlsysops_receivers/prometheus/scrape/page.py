@@ -360,6 +360,7 @@ class Page:
             try:
                 series = self._maker.make(raw, head)
             except ScrapeError as error:
+                self._samples += 1  # it was read, then refused
                 raise self._error(error) from None
             if not self._is_over:
                 self._made[raw] = series

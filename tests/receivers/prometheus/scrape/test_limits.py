@@ -65,6 +65,14 @@ def test_a_limit_counts_what_relabelling_keeps() -> None:
     ]
 
 
+def test_the_sample_that_a_limit_of_labels_refuses_was_scraped() -> None:
+    """SC-6: it counts, as in Prometheus."""
+    bench = Bench(label_limit=3)
+    with pytest.raises(ScrapeError, match="line 2: label_limit"):
+        bench.scrape('a 1\nb{c="1"} 1\nd 1\n')
+    assert 2.0 == points_of(metrics_of(bench.fail())["scrape_samples_scraped"])[0].as_double
+
+
 def test_the_first_of_two_samples_of_a_series_is_kept() -> None:
     """SC-2: also if only its labels are the same; also on pages that repeat it."""
     page = 'a 1\na 2\nb{c="1",d="2"} 3\nb{d="2",c="1"} 4\nx 0\n'
