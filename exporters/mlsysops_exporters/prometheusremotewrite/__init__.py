@@ -2,9 +2,9 @@
 
 **Order** (R1-5). Payloads are delivered one after the other, and each is tried until it is
 delivered or given up before the next one begins; those that wait meanwhile become one. What the
-core's queue is told is in `Config.in_force`. The requests of one payload go out in parallel, as they have no series in common
-(`delivery`). A sample that is not newer than what was delivered of its series is not sent
-(`order`); after a restart nothing is known of that.
+core's queue is told is in `Config.in_force`. The requests of one payload go out in parallel, as
+they have no series in common (`delivery`). A sample that is not newer than what was delivered of
+its series is not sent (`order`); after a restart nothing is known of that.
 
 **What is sent.** Names and labels as in the Collector (`mlsysops_pipeline.prometheus`); exponential
 histograms as native histograms, which receivers skip that do not know them. Deltas, and what cannot
