@@ -84,7 +84,8 @@ def _idle(document: dict[str, Any]) -> Iterator[str]:
             f"{limit:g} {_GOALS[key]}" for key, limit in (one.get("at_most") or {}).items()
         )
         yield (
-            f"| {one['scenario']} | {one['peer']} | {one['ready_s']:.2f} | {one['ready_cpu_s']:.2f} "
+            f"| {one['scenario']} | {one['peer']} "
+            f"| {one['ready_s']:.2f} | {one['ready_cpu_s']:.2f} "
             f"| {one['resident_mib']:.1f} | {one['idle_cpu_percent']:.2f} | {goals} |"
         )
     yield ""

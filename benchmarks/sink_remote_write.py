@@ -1,7 +1,8 @@
 """The end of the line for remote write: takes requests, counts samples, answers at once.
 
 It prints its port, and then the same lines as `sink`. Target infos are not counted, as collectors
-send more or fewer of them, nor what a scrape says of itself, nor marks of the end of a series. A bare HTTP/1.1 server, for the same reason as there.
+send more or fewer of them, nor what a scrape says of itself, nor marks of the end of a series. A
+bare HTTP/1.1 server, for the same reason as there.
 """
 
 from __future__ import annotations

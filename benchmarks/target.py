@@ -1,4 +1,4 @@
-"""Something to scrape: a page like node_exporter's, whose values change from one scrape to the next.
+"""Something to scrape: a page like node_exporter's, whose values change from scrape to scrape.
 
 It reads one line, the number of samples of a page; prints its port; then prints a JSON line for
 every line that it reads: the pages that it served. After the line ``stop`` it answers 503. It

@@ -80,7 +80,8 @@ def _sample(page: Page, line: str) -> None:
 def _sorted(labels: str) -> str:
     """Labels in the order of their names, which says nothing, without those that are empty.
 
-    To Prometheus an empty label is none. Who scraped is named differently by the two. What stands alone is a quoted name of a metric.
+    To Prometheus an empty label is none. Who scraped is named differently by the two. What stands
+    alone is a quoted name of a metric.
     """
     pairs = sorted(_LABEL.findall(_SCOPE.sub(r'otel_scope_name="(who scraped)"\1', labels)))
     shown = (
