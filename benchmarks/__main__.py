@@ -75,13 +75,13 @@ def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
     add("--only", action="append", default=[], metavar="WORDS",
-        help="run scenarios whose name has all of these words; -WORD: not this; repeat for more")  # fmt: skip
+        help="scenarios whose name has these words; -WORD: not this; repeat for more")  # fmt: skip
     add("--quick", action="store_true", default=quick,
         help="only the scenarios of a short run (also QUICK=1)")  # fmt: skip
     add("--runs", type=int, default=1 if quick else 5, help="runs of each (5; with QUICK=1: 1)")
     add("--seconds", type=float, default=1.5 if quick else 5.0, help="of load in a run (5; 1.5)")
     add("--peers", type=lambda text: text.split(","), default=[], metavar="NAME,NAME",
-        help=f"of the known peers go and rotel only these, beside {OURS.name}; none: none")  # fmt: skip
+        help="of the known peers go and rotel only these; none: this collector alone")  # fmt: skip
     add("--peer", action="append", default=[], metavar="NAME=COMMAND",
         help="measure this collector beside ours too, run by run")  # fmt: skip
     add("--json", type=Path, default=_RESULTS, metavar="FILE")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def result(scenario: str, peer: str, ns: float, **more: Any) -> dict[str, Any]:
     return {
         "scenario": scenario, "peer": peer, "runs": 5, "ns_per_item": ns,
-        "ns_per_item_spread": 10.0, "ns_per_item_min": ns, "exact": True, "surplus_items": 0, "remarks": "", "refused": 0,
+        "ns_per_item_spread": 10.0, "ns_per_item_min": ns,
+        "exact": True, "surplus_items": 0, "remarks": "", "refused": 0,
         "items_per_s": 1e5, "p50_ms": 1.0, "p99_ms": 2.0, "peak_mib": 60.0, "at_most": {},
         "memory_mib": [[0.0, 50.0], [0.25, 51.0]],
     } | more  # fmt: skip
