@@ -9,12 +9,14 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import compare, known_peers, markdown, measure, ratios, report, scenarios
-from benchmarks.process import OURS, Peer
 from benchmarks.progress import Progress
 from benchmarks.scenarios import Idle, Load, Scenario
+
+if TYPE_CHECKING:
+    from benchmarks.process import Peer
 
 _RESULTS = Path("benchmarks/results/latest.json")
 
