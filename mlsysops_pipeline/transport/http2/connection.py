@@ -362,11 +362,12 @@ class Connection:
         worth += self.outbound.sent_frames * _UPDATES_PER_DATA
         self._spend(self._allowance.updates, "WINDOW_UPDATE frames", worth)
         stream = self.streams.get(stream_id)
-        if stream is None and stream_id:
-            if self._table.is_idle(stream_id):
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of an idle stream")
-            return
+        is_gone = stream is None and stream_id != 0
+        if is_gone and self._table.is_idle(stream_id):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of an idle stream")
         payloads.check_increment(stream_id, increment)
+        if is_gone:
+            return
         for done in self.outbound.open_window(stream, increment):
             self._end_local(done)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,9 @@ RESPONSE_HEAD: Final[Fields] = (_STATUS_200, _CONTENT_TYPE, _ACCEPT)
 RESPONSE_TRAILERS: Final[Fields] = (_OK,)
 PINNED_FIELDS: Final = (_CONTENT_TYPE, _ACCEPT, _OK)
 """What every answer repeats."""
+
+_HTTP1: Final = re.compile(rb"[A-Z]+ (/|\*|http)")
+"""How requests of HTTP/1 begin."""
 
 _MESSAGE_CHARACTERS_MAX: Final = 1_024
 _DETAILS_BYTES_MAX: Final = 4_096
@@ -111,8 +115,7 @@ def http1_answer(begin: bytes) -> bytes:
 
     ``begin``: its first bytes, up to where they stopped being the preface of HTTP/2.
     """
-    method, _, _ = begin.partition(b" ")
-    if not method.isalpha() or not method.isupper():
+    if _HTTP1.match(begin) is None:
         return b""
     body = (
         b"This port speaks gRPC, which needs HTTP/2 without upgrade."

@@ -277,6 +277,19 @@ def test_faults_that_end_one_stream(code: ErrorCode, data: bytes) -> None:
     assert isinstance(server.feed(server.caller.head())[0], RequestReceived)
 
 
+def test_a_window_update_by_0_is_a_fault_on_a_closed_stream_too() -> None:
+    # RFC 9113, section 6.9
+    server = Server()
+    server.feed(server.caller.head(ended=True))
+    server.connection.answer(server.connection.streams[1], ((b":status", b"200"),), b"", ())
+    server.connection.take()
+    server.feed(window_update_frame(1, 0))
+    assert frames.reset_frame(1, ErrorCode.PROTOCOL_ERROR) == server.sent
+    server.feed(window_update_frame(1, 5))
+    assert b"" == server.sent
+    assert not server.connection.is_ended
+
+
 def test_data_after_the_end_of_a_stream() -> None:
     server = Server()
     server.feed(server.caller.head())

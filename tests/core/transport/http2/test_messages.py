@@ -95,6 +95,7 @@ def test_http1_clients_are_told() -> None:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"content-length: %d" % len(body) in head
     assert b"" == http1_answer(b"\x16\x03\x01")
+    assert b"" == http1_answer(b"INVALID CONNECTION PREFA")
     assert b"" == http1_answer(b"")
 
 
