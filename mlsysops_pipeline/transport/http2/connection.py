@@ -334,13 +334,13 @@ class Connection:
             return
         self._spend(self._allowance.settings, "SETTINGS frames")
         self._reader.expected = ANY_FRAME
+        self.outbound.frames.append(frames.SETTINGS_ACK)  # in front of what it lets go
         for key, value in entries:
             if key > frames.MAX_HEADER_LIST_SIZE or not key:
                 continue  # unknown settings are ignored, and not kept
             self.peer_settings[key] = value
             for stream in self.outbound.apply(key, value, list(self.streams.values())):
                 self._end_local(stream)
-        self.outbound.frames.append(frames.SETTINGS_ACK)
 
     def _take_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         payloads.check_ping(stream_id, payload)

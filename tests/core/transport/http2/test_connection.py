@@ -459,7 +459,7 @@ def test_an_answer_waits_for_the_clients_window() -> None:
     assert [10] == [len(f.payload) for f in read_frames(server.sent)]
     server.feed(settings_frame({frames.INITIAL_WINDOW_SIZE: 20}))
     kinds = [f.kind for f in read_frames(server.sent)]
-    assert [DATA, HEADERS, frames.SETTINGS] == kinds
+    assert [frames.SETTINGS, DATA, HEADERS] == kinds  # acknowledged before it takes effect
     assert {} == server.connection.streams
 
 
