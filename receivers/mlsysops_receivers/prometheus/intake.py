@@ -48,11 +48,14 @@ class Intake:
         """See `Entry.admit`."""
         self._entry.admit(size)
 
-    async def take(self, wire: bytes, target: object) -> bool:
-        """Whether the pipelines took responsibility; if not, that is counted and logged."""
+    async def take(self, wire: bytes, target: object, points: int | None = None) -> bool:
+        """Whether the pipelines took responsibility; if not, that is counted and logged.
+
+        ``points``: how many they are, if that is known.
+        """
         if not wire:
             return True
-        payload = Payload(Signal.METRICS, wire, _METADATA)
+        payload = Payload(Signal.METRICS, wire, _METADATA, items=points)
         try:
             await self._entry.consume(payload)
         except (ConsumeError, PeerError) as error:

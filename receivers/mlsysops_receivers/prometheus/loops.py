@@ -97,9 +97,9 @@ class TargetLoop:
             except (FetchError, ScrapeError, BodyTooLargeError, TimeoutError) as error:
                 scrape, reason = None, self._explained(error, page)
             report = self._report(page, clock.monotonic() - began_s, reason)
-            wire = await self._finished(scrape, report, at_ns, reason, page)
+            wire, points = await self._finished(scrape, report, at_ns, reason, page)
             self._is_handing_on = True
-            await around.intake.take(wire, self.target)
+            await around.intake.take(wire, self.target, points)
         finally:
             self._is_handing_on = False
             page.drop()
@@ -146,8 +146,8 @@ class TargetLoop:
 
     async def _finished(
         self, scrape: Scrape | None, report: Report, at_ns: int, reason: str, page: Page
-    ) -> bytes:
-        """The request of this scrape, whether it was good or not."""
+    ) -> tuple[bytes, int | None]:
+        """The request of this scrape, whether it was good or not, and its points if counted."""
         around = self._around
         if scrape is not None:
             try:
@@ -158,9 +158,9 @@ class TargetLoop:
                 reason = self._own_fault(error)
             else:
                 self._note(scraped)
-                return scraped.wire
+                return scraped.wire, scraped.points
         around.board.failed(self._key, self.target, reason)
-        return self._series.fail(at_ns, report)
+        return self._series.fail(at_ns, report), None
 
     async def _all_steps(self, scrape: Scrape, report: Report) -> Scraped:
         """Finish a page. Those with many new series take long."""

@@ -42,9 +42,11 @@ _ENDS: Final = frozenset(b" \t}")
 
 
 class Layout:
-    """A page. The first three lists have an item for each line, in order.
+    """A page. The first three lists have an item for each line, in order, and so has ``slots``.
 
-    ``heads``: what a line has to begin with to be what it was. ``tails``: the value of lines of
+    ``heads``: what a line has to begin with to be what it was. ``slots``: the place of its number
+    in ``numbers``, the pieces of a template, so that most lines need no look at their cells; of
+    others it is negative, the complement of their index. ``tails``: the value of lines of
     dynamic metrics, by their index. ``dirty``: groups with new values. ``templates`` and
     ``dynamic``: where the metrics are, once `fill_templates` was called, which takes their numbers.
     ``infos``: what ``target_info`` says, by job and instance.
@@ -65,8 +67,10 @@ class Layout:
         "is_filled",
         "kept",
         "lines",
+        "numbers",
         "rejected",
         "samples",
+        "slots",
         "tails",
         "templates",
         "unmapped",
@@ -76,6 +80,8 @@ class Layout:
         self.lines: list[bytes] = []
         self.heads: list[bytes] = []
         self.cells: list[Cell] = []
+        self.slots: list[int] = []
+        self.numbers: list[bytes] = []
         self.by_head: dict[bytes, Series] = {}
         self.by_key: dict[MetricKey, Metric] = {}
         self.templates: dict[Place, Template] = {}
@@ -105,6 +111,16 @@ class Layout:
             if template is None:
                 template = self.templates[metric.place] = Template()
             template.add(metric)
+        if self.templates:
+            largest = max(self.templates.values(), key=lambda template: len(template.pieces))
+            self.numbers = largest.pieces
+        numbers, is_number = self.numbers, Kind.NUMBER
+        self.slots = [
+            cell.at
+            if isinstance(cell, Series) and cell.kind is is_number and cell.target is numbers
+            else ~index
+            for index, cell in enumerate(self.cells)
+        ]
         self.is_filled = True
 
 

@@ -190,11 +190,13 @@ class Template:
             for at, series in enumerate(metric.members):
                 series.target, series.at = pieces, first + 3 * at
 
-    def write(self, out: list[bytes], time: bytes) -> None:
-        """Add all to what is written."""
+    def write(self, out: list[bytes], time: bytes) -> int:
+        """Add all to what is written; how many points that is."""
         pieces = self.pieces
-        pieces[1::3] = [time] * (len(pieces) // 3)
+        points = len(pieces) // 3
+        pieces[1::3] = [time] * points
         out += pieces
+        return points
 
 
 def whole_point(start: bytes, time: bytes, rest: bytes) -> bytes:

@@ -41,6 +41,7 @@ class Moments:
     out_of_bounds: int = 0
     duplicates: int = 0
     unmapped: int = 0
+    written: int = 0
 
     def points(self, metric: Metric, tails: Mapping[int, Value]) -> bytes:
         """The points of a dynamic metric."""
@@ -72,6 +73,7 @@ class Moments:
                 rest += exemplar(_EXEMPLARS, found, time_ns)
             rest += number_end(series)
             points.append(whole_point(metric.starts.get(series, b""), _pack_time(time_ns), rest))
+        self.written += len(points)
         return b"".join(points)
 
     def _groups(self, metric: Metric, lines: list[Line]) -> bytes:
@@ -90,6 +92,7 @@ class Moments:
             metric.present.add(count)
             rest = group.rest(time_ns) or b""
             points.append(whole_point(group.start, _pack_time(time_ns), rest))
+        self.written += len(points)
         return b"".join(points)
 
     def _accepted(

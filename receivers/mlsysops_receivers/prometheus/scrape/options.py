@@ -87,7 +87,8 @@ class Scraped:
     ``series_added``: series that the scrape before did not have. The rest counts samples that were
     left out, though relabelling kept them: second ones of a series in a page, those older than the
     one before, those too far in the future, those that OTLP has no place for (parts of histograms
-    without a count, gauge histograms), and those in which a label occurs twice.
+    without a count, gauge histograms), and those in which a label occurs twice. ``points``: how
+    many are in ``wire``, unless nobody has counted them on the way.
     """
 
     wire: bytes
@@ -99,6 +100,7 @@ class Scraped:
     out_of_bounds: int = 0
     unmapped: int = 0
     rejected: int = 0
+    points: int | None = None
 
     @property
     def left_out(self) -> int:

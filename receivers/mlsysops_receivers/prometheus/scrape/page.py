@@ -8,8 +8,8 @@ lines are looked up, and at the end the layout is made anew.
 from __future__ import annotations
 
 import math
-from itertools import compress
-from operator import ne
+from itertools import compress, repeat
+from operator import is_, ne
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from mlsysops_pipeline.prometheus.exposition import (
@@ -34,7 +34,7 @@ from mlsysops_receivers.prometheus.scrape.options import ScrapeError
 from mlsysops_receivers.prometheus.scrape.series import Kind, Series, ident_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from mlsysops_pipeline.prometheus.exposition import Grammar
     from mlsysops_receivers.prometheus.scrape.labels import SeriesMaker
@@ -75,10 +75,25 @@ def _plain_values(texts: list[bytes]) -> list[float] | None:
     return values if math.isfinite(sum(values)) else None
 
 
-def _write(layout: Layout, indices: list[int], values: list[float]) -> None:
+def _write(layout: Layout, indices: Sequence[int], values: list[float]) -> None:
     """Write what lines say where it belongs."""
+    numbers = layout.numbers
+    others = []
+    packed = map(pack_value, repeat(VALUE_TAG), values)
+    slots = map(layout.slots.__getitem__, indices)
+    for slot, number, value in zip(slots, packed, values, strict=True):
+        if slot >= 0:
+            numbers[slot] = number
+        else:
+            others.append((~slot, value))
+    if others:
+        _write_others(layout, others)
+
+
+def _write_others(layout: Layout, others: list[tuple[int, float]]) -> None:
+    """Write what lines say, by their indices, that have no slot."""
     cells = layout.cells
-    for index, value in zip(indices, values, strict=True):
+    for index, value in others:
         series: Any = cells[index]
         kind = series.kind
         if kind == _NUMBER:
@@ -243,19 +258,16 @@ class Page:
         end = at + len(expected)
         is_other = list(map(ne, lines, expected))
         changed = list(compress(lines, is_other))
-        heads = list(compress(layout.heads[at:end], is_other))
-        texts = list(map(bytes.removeprefix, changed, heads))
         indices = list(compress(range(at, end), is_other))
-        values = None
-        # A line that does not begin with its head is still as long as it was.
-        if sum(map(len, texts)) + sum(map(len, heads)) == sum(map(len, changed)):
-            values = _plain_values(texts)
+        heads = list(map(layout.heads.__getitem__, indices))
+        texts = list(map(bytes.removeprefix, changed, heads))
+        # A line that does not begin with its head is still what it was.
+        values = None if any(map(is_, texts, changed)) else _plain_values(texts)
         if values is None:
             met = self._meet_odd(indices, changed, heads, end)
         else:
             _write(layout, indices, values)
-            for index, line in zip(indices, changed, strict=True):
-                known[index] = line
+            known[at:end] = lines[: end - at]
             met = end
         self._at = met
         return met - at

@@ -43,8 +43,11 @@ class Reports:
 
     def write(
         self, pieces: list[bytes], time: bytes, report: Report, numbers: tuple[float, ...]
-    ) -> None:
-        """Add the metrics. ``numbers``: up, samples scraped, kept and added. ``time``: 8 bytes."""
+    ) -> int:
+        """Add the metrics; how many points they are.
+
+        ``numbers``: up, samples scraped, kept and added. ``time``: 8 bytes.
+        """
         up, scraped, kept, added = numbers
         values = {
             "up": up,
@@ -63,6 +66,7 @@ class Reports:
         for name, value in values.items():
             before, after = self._cut[name]
             pieces += (before, time, pack_value(VALUE_TAG, value), after)
+        return len(values)
 
     def write_stale(self, pieces: list[bytes], time: bytes) -> None:
         """Add markers for all that the last report had: the target is gone."""

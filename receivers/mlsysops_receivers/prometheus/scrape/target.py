@@ -160,11 +160,13 @@ class TargetSeries:
         time = _pack_time(at_ns)
         moments = Moments(at_ns, self._options.ahead_ms_max)
         request = Request()
+        points: int | None = None
         if markers or not layout.is_filled:
             yield from self._writing_each(request, layout, moments, markers, time)
         else:
+            points = 0
             for place, template in layout.templates.items():
-                template.write(request.pieces(place), time)
+                points += template.write(request.pieces(place), time)
             for metric in layout.dynamic:
                 _write(request, metric, moments.points(metric, layout.tails))
                 yield
@@ -173,7 +175,9 @@ class TargetSeries:
         if not layout.is_filled:
             layout.fill_templates()
         numbers = (1, layout.samples, layout.kept, read.added)
-        self._reports.write(request.pieces(self._maker.place), time, report, numbers)
+        reported = self._reports.write(request.pieces(self._maker.place), time, report, numbers)
+        if points is not None:
+            points += moments.written + reported
         return Scraped(
             request.wire(self._target, layout.infos),
             layout.samples,
@@ -184,6 +188,7 @@ class TargetSeries:
             out_of_bounds=moments.out_of_bounds,
             unmapped=layout.unmapped + moments.unmapped,
             rejected=layout.rejected,
+            points=points,
         )
 
     def _writing_each(

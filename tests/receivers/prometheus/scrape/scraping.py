@@ -70,7 +70,10 @@ class Bench:
         for at in range(0, len(wire), piece_bytes):
             scrape.feed(wire[at : at + piece_bytes])
         self.scraped = scrape.finish(REPORT)
-        return parse(self.scraped.wire)
+        request = parse(self.scraped.wire)
+        if self.scraped.points is not None:
+            assert sum(len(points_of(m)) for m in each_metric(request)) == self.scraped.points
+        return request
 
     def fail(self) -> ExportMetricsServiceRequest:
         self.at_ns += 10**9
