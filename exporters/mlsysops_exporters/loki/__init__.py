@@ -12,8 +12,10 @@ time is the record's, else the one at which it was observed, else now. `loki.for
 `format` ask for the lines that the Collector's exporter wrote; `loki.tenant` names the attribute
 that says whose a record is.
 
-**What is refused** is counted whole (reason `rejected`) and Loki's answer logged once; records that
-cannot be read are not sent but counted (reason `unsendable`).
+**What is refused** is counted whole (reason `rejected`) and Loki's answer logged once: it says 400
+when single entries are too old, too long or have too many labels, keeps the others of the request,
+and does not say how many. Records that cannot be read are not sent but counted (reason
+`unsendable`).
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ from typing import TYPE_CHECKING, Final
 
 from mlsysops_exporters.loki.config import Config
 from mlsysops_exporters.loki.delivery import Delivery
-from mlsysops_exporters.loki.posting import Posting, post, request_headers
 from mlsysops_exporters.loki.requests import lanes
 from mlsysops_exporters.loki.streams import Streams, Translator
 from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
@@ -37,13 +38,20 @@ from mlsysops_pipeline.errors import MalformedError, PermanentError, RetryableEr
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.transport.http_client import HttpClient
 from mlsysops_pipeline.transport.outgoing import OutgoingHeaders, client_authenticator
+from mlsysops_pipeline.transport.push import Push, push, push_headers
 from mlsysops_pipeline.transport.tls import client_context_source
+from mlsysops_pipeline.version import user_agent
 
 if TYPE_CHECKING:
     from mlsysops_exporters.loki.requests import Request
     from mlsysops_pipeline.pdata.payload import Payload
 
 __all__ = ["FACTORY", "Config", "LokiExporter"]
+
+_TENANT_HEADER: Final = "x-scope-orgid"
+
+_FIXED: Final = {"content-type": "application/x-protobuf"}
+_DEFAULTS: Final = {"user-agent": user_agent()}
 
 _MEMORY_FACTOR: Final = 3
 """What a view, entries, requests and their compressed copies take, as a multiple of the payload."""
@@ -64,7 +72,7 @@ class LokiExporter:
         self._turn = asyncio.Lock()
         self._unfinished: Delivery | None = None
         self._charged = 0
-        self._attempts: Attempts[Posting, None] = Attempts(self._post, config.timeout, self._clock)
+        self._attempts: Attempts[Push, None] = Attempts(self._post, config.timeout, self._clock)
 
     @property
     def telemetry_attributes(self) -> dict[str, str]:
@@ -123,12 +131,13 @@ class LokiExporter:
         client, url = self._client, self._url.text
         if client is None:
             raise PermanentError("the exporter is not running")
-        headers = request_headers(self._headers.of(payload.metadata))
+        headers = _DEFAULTS | push_headers(self._headers.of(payload.metadata), _FIXED)
         streams = await self._translated(payload)
 
         async def send(request: Request) -> None:
-            task, now_s = current_task(), self._clock.monotonic()
-            await self._attempts.run(Posting(client, url, headers, request), task, now_s)
+            tenant = {_TENANT_HEADER: request.tenant} if request.tenant else {}
+            one = Push(client, url, headers | tenant, request.body)
+            await self._attempts.run(one, current_task(), self._clock.monotonic())
 
         return Delivery(payload, lanes(streams, self._config.max_batch_size_bytes), send)
 
@@ -148,8 +157,8 @@ class LokiExporter:
             "unsendable", logging.ERROR, f"dropped a record that cannot be read: {cause}"
         )
 
-    async def _post(self, posting: Posting) -> None:
-        await post(posting, self._clock)
+    async def _post(self, request: Push) -> None:
+        await push(request, self._clock, peer="Loki")
 
     async def shutdown(self) -> None:
         """Close the connections."""

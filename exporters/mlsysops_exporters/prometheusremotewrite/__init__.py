@@ -22,12 +22,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from mlsysops_exporters.prometheusremotewrite.config import Config
+from mlsysops_exporters.prometheusremotewrite.config import VERSION_HEADER, Config
 from mlsysops_exporters.prometheusremotewrite.delivery import Delivery
 from mlsysops_exporters.prometheusremotewrite.encoding import decode_labels, labels_of
 from mlsysops_exporters.prometheusremotewrite.families import Families
 from mlsysops_exporters.prometheusremotewrite.order import GENERATION_BYTES, Latest
-from mlsysops_exporters.prometheusremotewrite.posting import Posting, post, request_headers
 from mlsysops_exporters.prometheusremotewrite.series import SeriesMaker
 from mlsysops_exporters.prometheusremotewrite.stages import Stages
 from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
@@ -41,7 +40,9 @@ from mlsysops_pipeline.prometheus.names import label_name
 from mlsysops_pipeline.prometheus.translate import Options, Translator
 from mlsysops_pipeline.transport.http_client import HttpClient
 from mlsysops_pipeline.transport.outgoing import OutgoingHeaders, client_authenticator
+from mlsysops_pipeline.transport.push import Push, push, push_headers
 from mlsysops_pipeline.transport.tls import client_context_source
+from mlsysops_pipeline.version import user_agent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,6 +53,14 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.prometheus.points import Batch, Cause, Columns
 
 __all__ = ["FACTORY", "Config", "RemoteWriteExporter"]
+
+_HEADERS: Final = {
+    "content-encoding": "snappy",
+    "content-type": "application/x-protobuf",
+    VERSION_HEADER: "0.1.0",
+    "user-agent": user_agent(),
+}
+"""Headers that the protocol asks for; nobody changes them (R1-1)."""
 
 _TENANTS_MAX: Final = 100
 """Sets of headers whose series are told apart; the one that is silent longest is forgotten."""
@@ -82,7 +91,7 @@ class RemoteWriteExporter:
         self._turn = asyncio.Lock()
         self._unfinished: Delivery | None = None
         self._charged = 0
-        self._attempts: Attempts[Posting, None] = Attempts(self._post, config.timeout, self._clock)
+        self._attempts: Attempts[Push, None] = Attempts(self._post, config.timeout, self._clock)
         self._bind_metrics()
 
     def _bind_metrics(self) -> None:
@@ -153,13 +162,13 @@ class RemoteWriteExporter:
         client, url = self._client, self._config.endpoint.text
         if client is None:
             raise PermanentError("the exporter is not running")
-        headers = request_headers(self._headers.of(payload.metadata))
+        headers = push_headers(self._headers.of(payload.metadata), _HEADERS)
         latest = self._latest_for(headers)
 
         async def send(body: bytes) -> None:
             self._sent.add(1)
             task, now_s = current_task(), self._clock.monotonic()
-            await self._attempts.run(Posting(client, url, headers, body), task, now_s)
+            await self._attempts.run(Push(client, url, headers, body), task, now_s)
 
         stages = Stages(
             self._translate(payload),
@@ -171,8 +180,8 @@ class RemoteWriteExporter:
         )
         return Delivery(payload, latest, send, stages.next)
 
-    async def _post(self, posting: Posting) -> None:
-        await post(posting, self._clock)
+    async def _post(self, request: Push) -> None:
+        await push(request, self._clock, peer="remote write")
 
     def _translate(self, payload: Payload) -> Iterator[Columns[Series] | Batch[Series]]:
         """The points of all members; one that is malformed costs only itself."""

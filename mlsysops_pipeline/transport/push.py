@@ -1,4 +1,4 @@
-"""One HTTP request of remote write 1.0, and what its answer means (R1-1, R1-6).
+"""Pushes of snappy blocks over HTTP, as Prometheus' remote write and Loki's API take them.
 
 2xx: it arrived; the body means nothing. 5xx, 429 and no answer at all: try again, not before
 ``Retry-After``. Everything else is final, whatever part of it the receiver may have stored.
@@ -10,7 +10,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mlsysops_exporters.prometheusremotewrite.config import VERSION_HEADER
+from mlsysops_pipeline.config.schema import without_password
 from mlsysops_pipeline.errors import Code, PermanentError, RetryableError
 from mlsysops_pipeline.transport.client_settings import OWN_HEADERS
 from mlsysops_pipeline.transport.compression import compress
@@ -20,21 +20,12 @@ from mlsysops_pipeline.transport.http_client import (
     retry_after_s,
 )
 from mlsysops_pipeline.transport.outgoing import HOPS_HEADER
-from mlsysops_pipeline.version import user_agent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlsysops_pipeline.clock import Clock
     from mlsysops_pipeline.transport.http_client import HttpClient, HttpReply
-
-_FIXED: Final = {
-    "content-encoding": "snappy",
-    "content-type": "application/x-protobuf",
-    VERSION_HEADER: "0.1.0",
-    "user-agent": user_agent(),
-}
-"""Headers that the protocol asks for; nobody changes them (R1-1)."""
 
 _CODES: Final = {
     401: Code.UNAUTHENTICATED,
@@ -43,7 +34,7 @@ _CODES: Final = {
     413: Code.RESOURCE_EXHAUSTED,
 }
 """What a sender that waits for the result is told; all else is internal. Not even 400 is called bad
-data: the core would have the rest sent again, which the protocol forbids."""
+data: the core would look for it in what was stored, and have the rest sent again."""
 
 _LINE_END: Final = re.compile(r"[\r\n\0]")
 _TEXT_CHARACTERS_MAX: Final = 256
@@ -51,8 +42,8 @@ _INLINE_BYTES_MAX: Final = 1 << 20
 """What the event loop compresses itself, in about a millisecond."""
 
 
-def request_headers(given: Mapping[str, str]) -> dict[str, str]:
-    """The headers of a request, from the configured ones and an authenticator's.
+def push_headers(given: Mapping[str, str], fixed: dict[str, str]) -> dict[str, str]:
+    """The headers of a push: the configured and an authenticator's, and those nobody changes.
 
     Raises `PermanentError` for a value that came with the data and would end its header early.
     """
@@ -64,10 +55,10 @@ def request_headers(given: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if _LINE_END.search(value):
             raise PermanentError(f"header {name} has a value with a line end")
-    return headers | _FIXED
+    return headers | fixed
 
 
-class Posting(NamedTuple):
+class Push(NamedTuple):
     """One request: its body is not compressed yet."""
 
     client: HttpClient
@@ -76,9 +67,12 @@ class Posting(NamedTuple):
     body: bytes
 
 
-async def post(posting: Posting, clock: Clock) -> None:
-    """Deliver one request. Raises `RetryableError` or `PermanentError`."""
-    client, url, headers, body = posting
+async def push(request: Push, clock: Clock, *, peer: str) -> None:
+    """Deliver one request to ``peer``, as messages call it.
+
+    Raises `RetryableError` or `PermanentError`.
+    """
+    client, url, headers, body = request
     if len(body) <= _INLINE_BYTES_MAX:
         compressed = compress("snappy", body)
     else:
@@ -86,12 +80,13 @@ async def post(posting: Posting, clock: Clock) -> None:
     try:
         reply = await client.post(url, headers, compressed)
     except UnreachableError as failure:
-        raise RetryableError(f"failed to make an HTTP request: {url}: {failure}") from failure
+        text = f"failed to make an HTTP request: {without_password(url)}: {failure}"
+        raise RetryableError(text, is_unanswered=failure.was_sent) from failure
     except AnswerTooLargeError:
         return  # a success all the same
     if 200 <= reply.status < 300:
         return
-    text = f"remote write returned HTTP status {reply.status}: {_shown(reply)}"
+    text = f"{peer} returned HTTP status {reply.status}: {_shown(reply)}"
     if reply.status == 429 or reply.status >= 500:
         wait_s = retry_after_s(reply.retry_after, clock.unix_ns() / 1e9)
         raise RetryableError(text, retry_after_s=wait_s)
