@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.component import Factory, Kind, PipelineID, Settings, Stability
 from mlsysops_pipeline.config.schema import ComponentConfig
-from mlsysops_pipeline.fanout import give_to_all
+from mlsysops_pipeline.fanout import prompt_of_all
 from mlsysops_pipeline.pdata.signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlsysops_pipeline.component import Entry
+    from mlsysops_pipeline.component import Entry, Rest
     from mlsysops_pipeline.pdata.payload import Payload
 
 
@@ -32,6 +32,9 @@ class ForwardConnector:
             signal: [entry for id_, entry in entries.items() if id_.signal is signal]
             for signal in Signal
         }
+        self._accepts = {
+            signal: prompt_of_all(targets) for signal, targets in self._targets.items()
+        }
 
     async def start(self) -> None:
         """Nothing to acquire."""
@@ -41,11 +44,13 @@ class ForwardConnector:
 
     async def consume(self, payload: Payload) -> None:
         """Give the payload to every pipeline of its signal behind this connector."""
-        targets = self._targets[payload.signal]
-        if len(targets) == 1:
-            await targets[0].consume(payload)
-        else:
-            await give_to_all(targets, payload)
+        rest = self.accept_now(payload)
+        if rest is not None:
+            await rest()
+
+    def accept_now(self, payload: Payload) -> Rest | None:
+        """See `PromptConsumer`."""
+        return self._accepts[payload.signal](payload)
 
     def __repr__(self) -> str:
         counts = {str(signal): len(targets) for signal, targets in self._targets.items() if targets}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from mlsysops_pipeline.delivery.batching import Batcher, BatchRules
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlsysops_pipeline.clock import Timer
-    from mlsysops_pipeline.component import Settings
+    from mlsysops_pipeline.component import Rest, Settings
     from mlsysops_pipeline.delivery.books import Books
     from mlsysops_pipeline.delivery.causes import CauseLog
     from mlsysops_pipeline.delivery.config import QueueConfig
@@ -93,8 +94,15 @@ class Intake:
         self._blocked: deque[_Blocked] = deque()
         self._flush: Timer | None = None
 
-    async def consume(self, payload: Payload, items: int) -> None:
-        """Take a payload into the queue, or raise."""
+    def accept_now(self, payload: Payload, items: int) -> Rest | None:
+        """Take a payload into the queue, or raise: see `PromptConsumer`."""
+        size = payload.size
+        if self._plan.wait_for_result or self._blocked or not self.queue.fits(items, size):
+            return partial(self._consume, payload, items)
+        self._take(payload, items, size, None)
+        return None
+
+    async def _consume(self, payload: Payload, items: int) -> None:
         size = payload.size
         receipt = None
         if self._plan.wait_for_result:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.delivery.books import Books
@@ -31,7 +32,7 @@ from mlsysops_pipeline.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlsysops_pipeline.component import Exporter, Settings
+    from mlsysops_pipeline.component import Exporter, Rest, Settings
     from mlsysops_pipeline.delivery.config import QueueConfig, RetryConfig
     from mlsysops_pipeline.ledger import ExporterLedger
     from mlsysops_pipeline.pdata.payload import Payload
@@ -120,21 +121,27 @@ class Sender:
 
         Empty requests end here (OC-14).
         """
+        rest = self.accept_now(payload)
+        if rest is not None:
+            await rest()
+
+    def accept_now(self, payload: Payload) -> Rest | None:
+        """See `PromptConsumer`."""
         try:
             items = payload.items
         except PeerError as error:
             reason = DropReason.MALFORMED
             raise PermanentError(error.message, code=error.code, reason=reason) from error
         if not items:
-            return
+            return None
         if self._looping or payload.metadata.hops > HOPS_MAX:
             self._drop_looping(payload, items)
-        elif self._is_closed:
+            return None
+        if self._is_closed:
             raise RetryableError("the exporter is being shut down", retry_after_s=RETRY_AFTER_S)
-        elif self._intake is not None:
-            await self._intake.consume(payload, items)
-        else:
-            await self._deliver_through(payload)
+        if self._intake is None:
+            return partial(self._deliver_through, payload)
+        return self._intake.accept_now(payload, items)
 
     def _drop_looping(self, payload: Payload, items: int) -> None:
         self._books.lost_at_once(DropReason.LOOP, items)

@@ -3,10 +3,14 @@
 Each node has one `consume`. The path of a payload is a chain of awaits, so returning from a
 receiver's `consume` means that the last stage before a queue took responsibility. The pipeline
 ledger is kept here, at the two ends; processors report what they remove themselves.
+
+The chain exists twice: plain calls, as long as nobody has to wait (`accept_now`), and coroutines
+from there on.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.errors import (
@@ -17,26 +21,34 @@ from mlsysops_pipeline.errors import (
     PeerError,
     PermanentError,
 )
-from mlsysops_pipeline.fanout import give_to_all
+from mlsysops_pipeline.fanout import prompt, prompt_of_all
 from mlsysops_pipeline.pdata.payload import Payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mlsysops_pipeline.component import Consumer, Entry, PipelineID, Processor, Settings
+    from mlsysops_pipeline.component import (
+        Consumer,
+        Entry,
+        PipelineID,
+        Processor,
+        Rest,
+        Settings,
+    )
     from mlsysops_pipeline.ledger import PipelineLedger
 
 
 class ReceiverEntry:
     """What one receiver (or connector) sees of the pipelines behind it, for one signal.
 
-    ``targets`` may be replaced while payloads flow: a payload goes to the targets of the moment.
+    ``accept_now``: see `PromptConsumer`.
     """
 
-    __slots__ = ("targets",)
+    __slots__ = ("accept_now", "targets")
 
     def __init__(self, targets: Sequence[Entry] = ()) -> None:
         self.targets = tuple(targets)
+        self.accept_now = prompt_of_all(self.targets)
 
     def admit(self, size: int) -> None:
         """See `Entry.admit`: one refusing pipeline is enough, or its share would be lost."""
@@ -45,11 +57,9 @@ class ReceiverEntry:
 
     async def consume(self, payload: Payload) -> None:
         """Give the payload to every pipeline."""
-        targets = self.targets
-        if len(targets) == 1:
-            await targets[0].consume(payload)
-        else:
-            await give_to_all(targets, payload)
+        rest = self.accept_now(payload)
+        if rest is not None:
+            await rest()
 
     def __repr__(self) -> str:
         return f"<ReceiverEntry {list(self.targets)}>"
@@ -58,7 +68,7 @@ class ReceiverEntry:
 class PipelineEntry:
     """The beginning of a pipeline: admission, and the ledger's ``received``."""
 
-    __slots__ = ("_first", "gates", "id", "ledger")
+    __slots__ = ("_accept", "gates", "id", "ledger")
 
     def __init__(
         self,
@@ -70,7 +80,7 @@ class PipelineEntry:
         self.id = id_
         self.ledger = ledger
         self.gates = tuple(gates)
-        self._first = first
+        self._accept = prompt(first)
 
     def admit(self, size: int) -> None:
         """See `Entry.admit`."""
@@ -79,11 +89,24 @@ class PipelineEntry:
 
     async def consume(self, payload: Payload) -> None:
         """Count what the pipeline takes."""
+        rest = self.accept_now(payload)
+        if rest is not None:
+            await rest()
+
+    def accept_now(self, payload: Payload) -> Rest | None:
+        """See `PromptConsumer`."""
         try:
             items = payload.items
         except PeerError as error:
             raise as_consume_error(error) from error
-        await self._first.consume(payload)
+        rest = self._accept(payload)
+        if rest is not None:
+            return partial(self._finish, rest, items)
+        self.ledger.received += items
+        return None
+
+    async def _finish(self, rest: Rest, items: int) -> None:
+        await rest()
         self.ledger.received += items
 
     def __repr__(self) -> str:
@@ -98,12 +121,12 @@ class ProcessorNode:
     returned to whoever sent it.
     """
 
-    __slots__ = ("_incoming", "_ledger", "_logger", "_next", "_outgoing", "id", "processor")
+    __slots__ = ("_accept", "_incoming", "_ledger", "_logger", "_outgoing", "id", "processor")
 
     def __init__(self, processor: Processor, settings: Settings, next_: Consumer) -> None:
         self.id = settings.id
         self.processor = processor
-        self._next = next_
+        self._accept = prompt(next_)
         self._logger = settings.logger
         if settings.ledger is None or settings.pipeline is None:
             raise ValueError("a processor runs in a pipeline")
@@ -119,17 +142,37 @@ class ProcessorNode:
 
     async def consume(self, payload: Payload) -> None:
         """Process and hand on; an empty result ends here."""
+        rest = self.accept_now(payload)
+        if rest is not None:
+            await rest()
+
+    def accept_now(self, payload: Payload) -> Rest | None:
+        """See `PromptConsumer`."""
         result = self._run(payload)
         self._incoming.add(payload.items)
         if result is None:
-            return
+            return None
         try:
-            await self._next.consume(result)
+            rest = self._accept(result)
         except ConsumeError:
-            # What was removed on the way has been counted, and is given back all the same.
-            self._ledger.created += payload.items - result.items
+            self._give_back(payload, result)
+            raise
+        if rest is not None:
+            return partial(self._finish, rest, payload, result)
+        self._outgoing.add(result.items)
+        return None
+
+    async def _finish(self, rest: Rest, payload: Payload, result: Payload) -> None:
+        try:
+            await rest()
+        except ConsumeError:
+            self._give_back(payload, result)
             raise
         self._outgoing.add(result.items)
+
+    def _give_back(self, payload: Payload, result: Payload) -> None:
+        """What was removed on the way has been counted, and goes back all the same."""
+        self._ledger.created += payload.items - result.items
 
     def _run(self, payload: Payload) -> Payload | None:
         try:
@@ -174,21 +217,35 @@ class ProcessorNode:
 class PipelineExit:
     """The end of a pipeline: every destination gets the payload, and the ledger counts each."""
 
-    __slots__ = ("_ledger", "destinations")
+    __slots__ = ("_accept", "_ledger", "destinations")
 
     def __init__(self, ledger: PipelineLedger, destinations: Sequence[Consumer]) -> None:
         self._ledger = ledger
         self.destinations = tuple(destinations)
+        self._accept = prompt_of_all(self.destinations)
 
     async def consume(self, payload: Payload) -> None:
         """Hand on to every destination."""
-        destinations = self.destinations
-        if len(destinations) == 1:
-            await destinations[0].consume(payload)
-        else:
-            await give_to_all(destinations, payload)
-            self._ledger.created += payload.items * (len(destinations) - 1)
-        self._ledger.handed_on += payload.items * len(destinations)
+        rest = self.accept_now(payload)
+        if rest is not None:
+            await rest()
+
+    def accept_now(self, payload: Payload) -> Rest | None:
+        """See `PromptConsumer`."""
+        rest = self._accept(payload)
+        if rest is not None:
+            return partial(self._finish, rest, payload)
+        self._count(payload)
+        return None
+
+    async def _finish(self, rest: Rest, payload: Payload) -> None:
+        await rest()
+        self._count(payload)
+
+    def _count(self, payload: Payload) -> None:
+        copies = len(self.destinations)
+        self._ledger.created += payload.items * (copies - 1)
+        self._ledger.handed_on += payload.items * copies
 
     def __repr__(self) -> str:
         return f"<PipelineExit destinations={len(self.destinations)}>"

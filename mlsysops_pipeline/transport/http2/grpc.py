@@ -79,11 +79,13 @@ class UnaryMethod:
     """One method of a service.
 
     ``handle(request)`` runs it and returns the serialized answer. ``admit(size)`` decides about a
-    message of so many bytes as it comes over the wire; raising refuses it.
+    message of so many bytes as it comes over the wire; raising refuses it. ``handle_now`` does the
+    same as ``handle`` where it need not wait; else it returns how to get the answer by waiting.
     """
 
     handle: Callable[[GrpcRequest], Awaitable[bytes]]
     admit: Callable[[int], None] | None = None
+    handle_now: Callable[[GrpcRequest], bytes | Callable[[], Awaitable[bytes]]] | None = None
 
 
 @dataclass(slots=True)

@@ -1,8 +1,9 @@
 """The native gRPC server: sockets, tasks and timers around `GrpcConnection`.
 
-Unary calls only, which is all that OTLP needs. Each call is a task of its own; a call whose client
-resets it, or whose deadline passes, is cancelled. A peer that does not read its answers is not
-read from either, and is disconnected after a while.
+Unary calls only, which is all that OTLP needs. A call that has to wait is a task of its own; one
+whose client resets it, or whose deadline passes, is cancelled. Most need not wait and are answered
+where they are read: the answers to all that one read brings leave in one write. A peer that does
+not read its answers is not read from either, and is disconnected after a while.
 """
 
 from __future__ import annotations
@@ -134,13 +135,13 @@ class GrpcProtocol(asyncio.Protocol):
     def _do(self, work: Work) -> None:
         for action, call in work:
             if action is Action.START:
-                # Not by the supervisor of tasks, whose bookkeeping would be a tenth of a small
-                # call: `_run` lets nothing escape, and stopped calls are awaited by the server.
-                call.runner = self._loop.create_task(self._run(call))
+                self._begin(call)
             elif action is Action.STOP:
                 if call.authentication is not None:
                     call.authentication.cancel()
-                if call.runner is not None:
+                if call.runner is None:
+                    self.grpc.stopped(call)
+                else:
                     call.runner.cancel()
                     self._server.linger(call.runner)
                     call.runner.add_done_callback(lambda _, call=call: self._stopped(call))
@@ -148,13 +149,36 @@ class GrpcProtocol(asyncio.Protocol):
                 call.authentication = self._loop.create_task(self._authenticate(call))
                 self._server.linger(call.authentication)
 
+    def _begin(self, call: Call) -> None:
+        """Run a call whose message is here: at once, as far as it need not wait."""
+        handle = call.method.handle_now
+        rest = None
+        if handle is not None and not call.is_compressed and call.authentication is None:
+            if call.is_over:
+                return  # reset by what came right behind it
+            try:
+                answer = handle(self._request(call, call.message, NO_AUTH))
+            except Exception as error:  # noqa: BLE001  the edge: a bug must cost one call only
+                self._fail(call, error)
+                return
+            if type(answer) is bytes:
+                self.grpc.succeed(call, answer)
+                return
+            rest = cast("Callable[[], Awaitable[bytes]]", answer)
+        # Not by the supervisor of tasks, whose bookkeeping would be a tenth of a small call:
+        # `_run` lets nothing escape, and stopped calls are awaited by the server.
+        call.runner = self._loop.create_task(self._run(call, rest))
+
     def _stopped(self, call: Call) -> None:
         call.runner = None
         self.grpc.stopped(call)
         self._settle()
 
-    async def _run(self, call: Call) -> None:
-        """Run one call and answer it. Nothing escapes but the cancellation that we asked for."""
+    async def _run(self, call: Call, rest: Callable[[], Awaitable[bytes]] | None) -> None:
+        """Run one call, or the ``rest`` of it, and answer it.
+
+        Nothing escapes but the cancellation that we asked for.
+        """
         grpc = self.grpc
         try:
             auth = NO_AUTH
@@ -162,18 +186,13 @@ class GrpcProtocol(asyncio.Protocol):
                 auth = await call.authentication
                 if auth is None:
                     return  # refused, and answered
-            answer = await self._handle(call, auth)
+            answer = await (rest() if rest is not None else self._handle(call, auth))
         except asyncio.CancelledError:
             if call.is_over:
                 raise
             grpc.fail(call, GrpcStatus(Code.CANCELLED, "the call was cancelled by the server"))
-        except CollectorError as error:
-            if isinstance(error, PeerError):
-                self._server.refused(self.peer, call.path, error.code, error.message)
-            grpc.fail(call, grpc.service.status_of(error))
         except Exception as error:  # noqa: BLE001  the edge: a bug must cost one call only
-            self._server.report(call, error)
-            grpc.fail(call, GrpcStatus(Code.INTERNAL, "internal error"))
+            self._fail(call, error)
         else:
             grpc.succeed(call, answer)
         call.runner = None
@@ -190,15 +209,27 @@ class GrpcProtocol(asyncio.Protocol):
 
     async def _handle(self, call: Call, auth: Mapping[str, str]) -> bytes:
         message = call.message
-        call.message = b""
-        wire_bytes = len(message)
         if call.is_compressed:
             message = await self._server.decompress(
                 call.encoding, message, self._server.message_bytes_max
             )
-        return await call.method.handle(
-            GrpcRequest(message, wire_bytes, call.path, self.peer, auth, call.block)
-        )
+        return await call.method.handle(self._request(call, message, auth))
+
+    def _request(self, call: Call, message: bytes, auth: Mapping[str, str]) -> GrpcRequest:
+        """What the method is given; ``message`` is that of the call, decompressed."""
+        wire_bytes = len(call.message)
+        call.message = b""  # not to be held as long as the call
+        return GrpcRequest(message, wire_bytes, call.path, self.peer, auth, call.block)
+
+    def _fail(self, call: Call, error: Exception) -> None:
+        """Answer a call that raised; logged, if it is a failure of ours or the peer's fault."""
+        if not isinstance(error, CollectorError):
+            self._server.report(call, error)
+            self.grpc.fail(call, GrpcStatus(Code.INTERNAL, "internal error"))
+            return
+        if isinstance(error, PeerError):
+            self._server.refused(self.peer, call.path, error.code, error.message)
+        self.grpc.fail(call, self.grpc.service.status_of(error))
 
     async def _authenticate(self, call: Call) -> Mapping[str, str] | None:
         """Who is it? ``None`` for a call that was refused, perhaps before its message was here."""

@@ -112,6 +112,10 @@ class BatchProcessor:
 
     async def consume(self, payload: Payload) -> None:
         """Hold a payload. Refuses above the limit, or with one combination too many."""
+        self.accept_now(payload)
+
+    def accept_now(self, payload: Payload) -> None:
+        """The same: it never waits (see `PromptConsumer`)."""
         try:
             items = payload.items
         except PeerError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.transport import listen
@@ -26,8 +27,9 @@ from mlsysops_receivers.otlp.intake import Intake, Senders
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from mlsysops_pipeline.component import Settings
+    from mlsysops_pipeline.component import Rest, Settings
     from mlsysops_pipeline.memory import MemoryAccount
+    from mlsysops_pipeline.pdata.payload import Metadata
     from mlsysops_pipeline.transport.http2.requests import GrpcRequest
     from mlsysops_pipeline.transport.server_settings import GrpcServerConfig, KeepaliveServerConfig
 
@@ -47,9 +49,8 @@ async def start_grpc(
     senders = Senders("grpc")
     service = Service(
         methods={
-            intake.signal.method: UnaryMethod(
-                _handler(intake, senders, settings.memory, keeps_headers=config.include_metadata),
-                intake.admit,
+            intake.signal.method: _method(
+                intake, senders, settings.memory, keeps_headers=config.include_metadata
             )
             for intake in intakes
         },
@@ -78,22 +79,29 @@ async def start_grpc(
     return server, port
 
 
-def _handler(
+def _method(
     intake: Intake, senders: Senders, memory: MemoryAccount, *, keeps_headers: bool
-) -> Callable[[GrpcRequest], Awaitable[bytes]]:
-    async def handle(request: GrpcRequest) -> bytes:
+) -> UnaryMethod:
+    def metadata(request: GrpcRequest) -> Metadata:
         headers = request.headers if keeps_headers else None
-        metadata = senders.metadata(request.peer, request.header(_HOPS), headers, request.auth)
-        message = request.message
-        grown = len(message) - request.wire_bytes  # what came is charged by the server
-        if not grown:
-            await intake.take(message, metadata)
-        else:
-            with memory.held(grown):
-                await intake.take(message, metadata)
+        return senders.metadata(request.peer, request.header(_HOPS), headers, request.auth)
+
+    def handle_now(request: GrpcRequest) -> bytes | Callable[[], Awaitable[bytes]]:
+        rest = intake.take_now(request.message, metadata(request))
+        return _FULL_SUCCESS if rest is None else partial(_succeed, rest)
+
+    async def handle(request: GrpcRequest) -> bytes:
+        grown = len(request.message) - request.wire_bytes  # what came is charged by the server
+        with memory.held(grown):
+            await intake.take(request.message, metadata(request))
         return _FULL_SUCCESS
 
-    return handle
+    return UnaryMethod(handle, intake.admit, handle_now)
+
+
+async def _succeed(rest: Rest) -> bytes:
+    await rest()
+    return _FULL_SUCCESS
 
 
 def status_of(error: Exception) -> GrpcStatus:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from mlsysops_pipeline.fanout import prompt
 from mlsysops_pipeline.pdata.counting import count_checked
 from mlsysops_pipeline.pdata.payload import Metadata, Payload
 from mlsysops_pipeline.pdata.signal import Signal
@@ -12,7 +14,7 @@ from mlsysops_pipeline.transport.outgoing import read_hops
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mlsysops_pipeline.component import Entry, Settings
+    from mlsysops_pipeline.component import Entry, Rest, Settings
     from mlsysops_receivers.otlp.config import Config
 
 _METADATA_MAX: Final = 1_024
@@ -23,9 +25,9 @@ class Intake:
     """Checks, counts and hands on. ``admit`` is that of the pipelines: see `Entry.admit`."""
 
     __slots__ = (
+        "_accept",
         "_accepted",
         "_elements_max",
-        "_entry",
         "_refused",
         "_validate",
         "admit",
@@ -37,7 +39,7 @@ class Intake:
     ) -> None:
         self.signal = signal
         self.admit = entry.admit
-        self._entry = entry
+        self._accept = prompt(entry)
         self._elements_max = config.max_elements
         self._validate: Callable[[Signal, bytes], None] | None = None
         if config.validation == "full":
@@ -59,13 +61,30 @@ class Intake:
         A request without items is a success that nobody hears of (OC-3). Raises `PeerError` if
         the request is at fault, `ConsumeError` if the pipelines do not accept it.
         """
+        rest = self.take_now(wire, metadata)
+        if rest is not None:
+            await rest()
+
+    def take_now(self, wire: bytes, metadata: Metadata) -> Rest | None:
+        """The same as far as it goes without waiting: see `PromptConsumer.accept_now`."""
         items = count_checked(self.signal, wire, self._elements_max)
         if self._validate is not None:
             self._validate(self.signal, wire)
         if not items:
-            return
+            return None
         try:
-            await self._entry.consume(Payload(self.signal, wire, metadata, items=items))
+            rest = self._accept(Payload(self.signal, wire, metadata, items=items))
+        except Exception:
+            self._refused.add(items)
+            raise
+        if rest is not None:
+            return partial(self._finish, rest, items)
+        self._accepted.add(items)
+        return None
+
+    async def _finish(self, rest: Rest, items: int) -> None:
+        try:
+            await rest()
         except Exception:
             self._refused.add(items)
             raise
