@@ -162,7 +162,21 @@ def _explained(what: str, text: str, mark: Any) -> str:
         line = lines[mark.line] if mark.line < len(lines) else ""
         if "\t" in line[: mark.column + 1] or "'\\t'" in what:
             return "a tab; YAML is indented with spaces"
+        return f"not YAML: {what}{_likely_cause(what, line, mark.column)}"
     return f"not YAML: {what}"
+
+
+def _likely_cause(what: str, line: str, column: int) -> str:
+    """What was meant, in words of those who wrote it, where YAML's own words say little."""
+    if what == "mapping values are not allowed in this context":
+        if line[column:].strip() == ":":
+            return " (a value ends in a colon: is a port missing behind it?)"
+        if ": " in line[:column]:
+            return " (a value with a colon and a space in it must be in quotes)"
+        return " (is this line indented deeper than the one above it?)"
+    if what in {"did not find expected key", "did not find expected '-' indicator"}:
+        return " (is this line indented as its neighbours are?)"
+    return ""
 
 
 def _scalar(node: Any) -> Scalar:

@@ -176,6 +176,42 @@ PARTS = [
         "receivers:\n  otlp:\n  otlp:\n",
         ["F:3:3: duplicate key 'otlp': it stands in line 2 already"],
     ),
+    (
+        "exporters:\n  otlp:\n    endpoint: cluster:\n",
+        [
+            (
+                "F:3:22: not YAML: mapping values are not allowed in this context (a value ends in a "
+                "colon: is a port missing behind it?)"
+            )
+        ],
+    ),
+    (
+        "a:\n  b: 1\n    c: 2\n",
+        [
+            (
+                "F:3:6: not YAML: mapping values are not allowed in this context (is this line "
+                "indented deeper than the one above it?)"
+            )
+        ],
+    ),
+    (
+        "a: x: y\n",
+        [
+            (
+                "F:1:5: not YAML: mapping values are not allowed in this context (a value with a "
+                "colon and a space in it must be in quotes)"
+            )
+        ],
+    ),
+    (
+        "a:\n    b: 1\n   c: 2\n",
+        [
+            (
+                "F:3:4: not YAML: did not find expected key (is this line indented as its neighbours "
+                "are?)"
+            )
+        ],
+    ),
     ("receivers: {\n", ["F:2:1: not YAML: did not find expected node content"]),
     ("a: 1\n---\nb: 2\n", ["F:3:1: more than one YAML document in one file"]),
     ("a: \x07\n", ["F:1:4: not YAML: control characters are not allowed"]),
