@@ -79,7 +79,10 @@ class Config(OtlpGrpcConfig):
                     message = f"has no effect here: {self.endpoint} is OTLP/HTTP"
                     yield Finding((key,), message, Severity.WARNING)
             return
-        yield from super().check()
+        for finding in super().check():
+            # That http:// is plaintext surprises only where the Collector's exporter has a say.
+            if finding.severity is not Severity.WARNING or finding.path != ("endpoint",):
+                yield finding
         if self.endpoint and not self.endpoint.target.unix_path and self._says_nothing_of_tls:
             yield Finding(
                 ("endpoint",),

@@ -80,6 +80,12 @@ def test_without_scheme_and_tls_it_is_plaintext_and_a_warning_says_so() -> None:
     assert ["traces are sent in plaintext: there is neither a scheme nor `tls`"] == warnings(config)
 
 
+def test_a_scheme_says_what_is_meant_so_nothing_is_warned_about() -> None:
+    assert [] == warnings(configured("http://tempo:4317"))
+    assert [] == warnings(configured("https://tempo:4317"))
+    assert [] == warnings(configured("http://tempo:4318"))
+
+
 def test_tls_is_as_written() -> None:
     insecure = configured("tempo:4317", tls={"insecure": True})
     secure = configured("tempo:4317", tls={})
