@@ -7,16 +7,19 @@ that it delivers nothing, and asks no API for anything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable  # noqa: TC003  pydantic reads annotations
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from mlsysops_pipeline.component import Factory, Kind, Settings, Stability
 from mlsysops_pipeline.config.schema import (
     ComponentConfig,
-    Duration,
     ExtensionRef,
     Finding,
     Severity,
+    format_duration,
+    parse_duration,
 )
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.placeholder import DELIVERS_NOTHING, Placeholder
@@ -26,7 +29,29 @@ if TYPE_CHECKING:
 
     from mlsysops_pipeline.component import Entry
 
-__all__ = ["FACTORY", "Config", "ItemConfig"]
+__all__ = ["FACTORY", "Config", "Interval", "ItemConfig"]
+
+_DAYS: Final = re.compile(r"([0-9]{1,5})d")
+_DAY_S: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A duration in seconds. Days, too: templates put one text here and in `scrape_interval`."""
+
+    seconds: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read one. Raises `ValueError`."""
+        days = _DAYS.fullmatch(text)
+        seconds = int(days[1]) * _DAY_S if days else parse_duration(text)
+        if seconds < 0:
+            raise ValueError(f'"{text}" must not be negative')
+        return cls(seconds)
+
+    def __str__(self) -> str:
+        return format_duration(self.seconds)
 
 
 class ItemConfig(ComponentConfig):
@@ -43,8 +68,8 @@ class Config(ComponentConfig):
     """How we identify ourselves to the API."""
     context: str = ""
     """The context of the kubeconfig; empty means its current one."""
-    collection_interval: Duration = 10.0
-    """Seconds between two reports. Above 0."""
+    collection_interval: Interval = Interval(10.0)
+    """Time between two reports. 0 means the default: a template rounds half a second to it."""
     node_conditions_to_report: tuple[str, ...] = ("Ready",)
     """Conditions of nodes that become metrics."""
     allocatable_types_to_report: tuple[
@@ -53,8 +78,8 @@ class Config(ComponentConfig):
     """Resources of nodes that become metrics."""
     distribution: Literal["kubernetes", "openshift"] = "kubernetes"
     """What the cluster runs."""
-    metadata_collection_interval: Duration = 300.0
-    """Seconds between two reports of metadata. 0: only when it changes."""
+    metadata_collection_interval: Interval = Interval(300.0)
+    """Time between two reports of metadata. 0: only when it changes."""
     metadata_exporters: tuple[str, ...] = ()
     """Exporters that are told when the metadata of an object changes."""
     namespaces: tuple[str, ...] = ()
@@ -70,8 +95,13 @@ class Config(ComponentConfig):
 
     def check(self) -> Iterable[Finding]:
         """See `ComponentConfig.check`."""
-        if not self.collection_interval > 0:
-            yield Finding(("collection_interval",), "must be above 0")
+        if not self.collection_interval.seconds:
+            yield Finding(
+                ("collection_interval",),
+                "0 means the default, 10s",
+                Severity.WARNING,
+                "write 500ms if half a second is meant",
+            )
         if self.namespace:
             yield Finding(
                 ("namespace",),

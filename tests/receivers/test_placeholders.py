@@ -9,6 +9,7 @@ import pytest
 
 from mlsysops_pipeline.component import Factory, Kind, Stability, Status
 from mlsysops_pipeline.config.decode import parse_config
+from mlsysops_pipeline.config.schema import Severity
 from mlsysops_pipeline.errors import ConfigError
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.registry import Registry
@@ -83,7 +84,9 @@ def test_its_keys_are_checked(factory: Factory, value: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        {"collection_interval": "0s"},
+        {"collection_interval": "soon"},
+        {"collection_interval": "-1s"},
+        {"metadata_collection_interval": "1d1"},
         {"metrics": {"k8s.pod.phase": {"enabled": "yes"}}},
         {"metrics": {"k8s.pod.phase": {"on": True}}},
         {"allocatable_types_to_report": ["gpu"]},
@@ -93,6 +96,18 @@ def test_its_keys_are_checked(factory: Factory, value: dict[str, Any]) -> None:
 def test_what_only_the_cluster_has_is_checked(value: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         parse_config(k8s_cluster.Config, value)
+
+
+def test_intervals_may_be_what_templates_make_of_those_of_scraping() -> None:
+    written = {"collection_interval": "1d", "metadata_collection_interval": "0s"}
+    config = parse_config(k8s_cluster.Config, written)
+    nothing = parse_config(k8s_cluster.Config, {"collection_interval": "0s"})
+
+    assert 86_400 == config.collection_interval.seconds
+    assert "24h" == str(config.collection_interval)
+    assert [] == list(config.check())
+    (found,) = nothing.check()
+    assert (("collection_interval",), Severity.WARNING) == (found.path, found.severity)
 
 
 def test_the_older_key_for_one_namespace_is_reported() -> None:
