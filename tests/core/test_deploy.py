@@ -91,6 +91,18 @@ def test_the_wheel_is_made_of_folders_that_exist() -> None:
     assert top | {"pyproject.toml", "README.md", "LICENSE"} == set(copied)
 
 
+def test_a_build_is_sent_what_it_copies_and_nothing_else() -> None:
+    root = configuration_folder().parent
+    lines = (root / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    stage = instructions("python:3.13-slim AS wheel")
+    copied = {name for key, value in stage if key == "COPY" for name in value.split()[:-1]}
+
+    assert "*" in lines
+    assert copied == sent
+    assert "**/__pycache__" in lines
+
+
 def test_what_it_exposes_are_the_ports_of_the_collector_and_of_the_framework() -> None:
     assert {"4317", "4318", "8888", "9999", "13133", "43170", "43180"} == set(
         last("EXPOSE").split()
