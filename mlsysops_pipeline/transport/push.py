@@ -36,10 +36,18 @@ _CODES: Final = {
 """What a sender that waits for the result is told; all else is internal. Not even 400 is called bad
 data: the core would look for it in what was stored, and have the rest sent again."""
 
+_ABOUT_DATA: Final = frozenset({400, 409, 413, 422})
+"""What receivers answer because of what is in a request: something they do not take, or too much
+of it."""
+
 _LINE_END: Final = re.compile(r"[\r\n\0]")
 _TEXT_CHARACTERS_MAX: Final = 256
 _INLINE_BYTES_MAX: Final = 1 << 20
 """What the event loop compresses itself, in about a millisecond."""
+
+
+class DataRefusedError(PermanentError):
+    """The receiver does not take what is in the request. Others may be welcome."""
 
 
 def push_headers(given: Mapping[str, str], fixed: dict[str, str]) -> dict[str, str]:
@@ -70,7 +78,7 @@ class Push(NamedTuple):
 async def push(request: Push, clock: Clock, *, peer: str) -> None:
     """Deliver one request to ``peer``, as messages call it.
 
-    Raises `RetryableError` or `PermanentError`.
+    Raises `RetryableError` or `PermanentError`, which may be a `DataRefusedError`.
     """
     client, url, headers, body = request
     if len(body) <= _INLINE_BYTES_MAX:
@@ -90,7 +98,8 @@ async def push(request: Push, clock: Clock, *, peer: str) -> None:
     if reply.status == 429 or reply.status >= 500:
         wait_s = retry_after_s(reply.retry_after, clock.unix_ns() / 1e9)
         raise RetryableError(text, retry_after_s=wait_s)
-    raise PermanentError(text, code=_CODES.get(reply.status, Code.INTERNAL))
+    error = DataRefusedError if reply.status in _ABOUT_DATA else PermanentError
+    raise error(text, code=_CODES.get(reply.status, Code.INTERNAL))
 
 
 def _shown(reply: HttpReply) -> str:

@@ -9,8 +9,9 @@ its series is not sent (`order`); after a restart nothing is known of that.
 **What is sent.** Names and labels as in the Collector (`mlsysops_pipeline.prometheus`); exponential
 histograms as native histograms, which receivers skip that do not know them. Deltas, and what cannot
 be valid, are not sent but counted (reason `unsendable`) and logged once by cause. A request that is
-refused is counted whole (reason `rejected`) and its answer logged once. 1.0 has no start times, and
-type, help and unit only with `send_metadata`.
+refused is counted whole (reason `rejected`) and its answer logged once; but what was only sent
+together is first sent by itself, so that nobody's data is lost for a neighbour's (`delivery`). 1.0
+has no start times, and type, help and unit only with `send_metadata`.
 
 **What ends** (R1-7). Points with NoRecordedValue are stale markers, nothing else is. All series of
 a histogram that were sent end with it.
@@ -65,7 +66,7 @@ _HEADERS: Final = {
 _TENANTS_MAX: Final = 100
 """Sets of headers whose series are told apart; the one that is silent longest is forgotten."""
 
-_MEMORY_FACTOR: Final = 2
+_MEMORY_FACTOR: Final = 3
 """What points, requests and their compressed copies take, as a multiple of the payload."""
 
 
@@ -171,25 +172,24 @@ class RemoteWriteExporter:
             await self._attempts.run(Push(client, url, headers, body), task, now_s)
 
         stages = Stages(
-            self._translate(payload),
+            [self._translate(wire) for wire in payload.wires],
             latest,
             self._clock,
             bytes_max=self._config.batch_bytes,
             families=self._families,
             assembled=self._assembled,
         )
-        return Delivery(payload, latest, send, stages.next)
+        return Delivery(payload, latest, send, stages)
 
     async def _post(self, request: Push) -> None:
         await push(request, self._clock, peer="remote write")
 
-    def _translate(self, payload: Payload) -> Iterator[Columns[Series] | Batch[Series]]:
-        """The points of all members; one that is malformed costs only itself."""
-        for wire in payload.wires:
-            try:
-                yield from self._translator.columns(wire)
-            except MalformedError as failure:
-                self._causes.say("malformed", logging.ERROR, f"dropped a request: {failure}")
+    def _translate(self, wire: bytes) -> Iterator[Columns[Series] | Batch[Series]]:
+        """The points of a member of a payload; one that is malformed costs only itself."""
+        try:
+            yield from self._translator.columns(wire)
+        except MalformedError as failure:
+            self._causes.say("malformed", logging.ERROR, f"dropped a request: {failure}")
 
     def _untranslated(self, cause: Cause, points: int, metric: str) -> None:
         """Points that have no place in Prometheus."""
@@ -219,7 +219,9 @@ class RemoteWriteExporter:
         now_s = self._clock.monotonic()
         # Tokens change without being somebody else's; the rest is short.
         tenant = tuple(sorted(pair for pair in headers.items() if pair[0] != "authorization"))
-        latest = self._latest.pop(tenant, None) or Latest(now_s)
+        latest = self._latest.pop(tenant, None)
+        if latest is None:
+            latest = Latest(now_s)
         self._latest[tenant] = latest
         if len(self._latest) > _TENANTS_MAX:
             del self._latest[next(iter(self._latest))]

@@ -3,6 +3,10 @@
 A payload is assembled in stages of limited size. The requests of a stage are in lanes that have no
 series in common: lanes go out at the same time, the requests of a lane one after the other (R1-5).
 What arrived is not sent again when the core tries the same payload once more.
+
+A refusal is final (R1-6). But what waits together is sent together, and then one sender's bad point
+would cost the points of all others. So if a request is refused for what is in it, and the payload
+was put together from several, what it came from is sent once, each by itself and in its order.
 """
 
 from __future__ import annotations
@@ -12,34 +16,37 @@ from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.component import ExportResult
 from mlsysops_pipeline.errors import DropReason, PermanentError, RetryableError
+from mlsysops_pipeline.transport.push import DataRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mlsysops_exporters.prometheusremotewrite.order import Latest
     from mlsysops_exporters.prometheusremotewrite.packing import Request
+    from mlsysops_exporters.prometheusremotewrite.stages import Stages
     from mlsysops_pipeline.pdata.payload import Payload
 
     Post = Callable[[bytes], Awaitable[None]]
-    NextStage = Callable[[], Awaitable[list[list[Request]] | None]]
 
 
 class Delivery:
     """What is left of one payload.
 
-    ``post`` sends a body or raises `RetryableError` or `PermanentError`. ``next_stage`` gives the
-    lanes of one stage after the other, and at last ``None``. ``latest`` learns what arrived.
+    ``post`` sends a body or raises `RetryableError` or `PermanentError`. ``latest`` learns what
+    arrived.
     """
 
-    def __init__(self, payload: Payload, latest: Latest, post: Post, next_stage: NextStage) -> None:
+    def __init__(self, payload: Payload, latest: Latest, post: Post, stages: Stages) -> None:
         self.payload = payload
         self._latest = latest
         self._post = post
-        self._next_stage = next_stage
+        self._stages = stages
         self._lanes: list[list[Request]] = []
         self._accepted = 0
         self._rejected = 0
         self._refusal: PermanentError | None = None
+        self._refused: list[tuple[Request, PermanentError]] = []
+        """Of this stage."""
 
     async def attempt(self, parallelism: int) -> ExportResult | None:
         """Send what is left; what is to be reported of it all.
@@ -49,11 +56,12 @@ class Delivery:
         """
         while True:
             if not self._lanes:
-                lanes = await self._next_stage()
+                lanes = await self._stages.next()
                 if lanes is None:
                     return self._result()
                 self._lanes = lanes
             await self._send_lanes(parallelism)
+            self._judge()
 
     async def _send_lanes(self, parallelism: int) -> None:
         waiting = list(reversed(self._lanes))
@@ -85,16 +93,29 @@ class Delivery:
         try:
             await self._post(request.body)
         except PermanentError as refusal:
-            # Counted whole: the receiver does not say what of it it took (R1-6).
-            self._rejected += request.items
-            self._refusal = refusal
+            self._refused.append((request, refusal))
         else:
             self._accepted += request.items
             self._latest.delivered(request.times_ms)
 
+    def _judge(self) -> None:
+        """A stage has been sent: what was refused of it is lost, or sent in its parts.
+
+        Not to a receiver that seems to refuse everything.
+        """
+        refused, self._refused = self._refused, []
+        is_bad_data = any(isinstance(refusal, DataRefusedError) for _, refusal in refused)
+        if is_bad_data and not self._latest.is_refused and self._stages.take_apart():
+            refused = [one for one in refused if not isinstance(one[1], DataRefusedError)]
+        for request, refusal in refused:
+            # Counted whole: the receiver does not say what of it it took (R1-6).
+            self._rejected += request.items
+            self._refusal = refusal
+
     def _result(self) -> ExportResult | None:
         refusal = self._refusal
         if refusal is not None and not self._accepted:
+            self._latest.refused()
             raise refusal
         unsendable = self.payload.items - self._accepted - self._rejected
         if not self._rejected and not unsendable:

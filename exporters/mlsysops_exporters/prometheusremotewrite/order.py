@@ -31,15 +31,17 @@ class Latest:
     """The newest delivered time of each series, in milliseconds.
 
     ``get`` is the young generation's own method: the caller asks `older` when it knows nothing.
+    ``is_refused``: nothing was delivered lately, and a whole payload was refused.
     """
 
-    __slots__ = ("_began_s", "_old", "_young", "bytes", "get")
+    __slots__ = ("_began_s", "_old", "_young", "bytes", "get", "is_refused")
 
     def __init__(self, now_s: float) -> None:
         self._began_s = now_s
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
         self.bytes = 0
+        self.is_refused = False
         self.get: Callable[[bytes], int | None] = self._young.get
 
     def older(self, head: bytes) -> int:
@@ -48,6 +50,7 @@ class Latest:
 
     def delivered(self, times_ms: Iterable[tuple[bytes, int]]) -> None:
         """Remember the newest sample of each series that arrived."""
+        self.is_refused = False
         young = self._young
         known = len(young)
         young.update(times_ms)
@@ -56,6 +59,10 @@ class Latest:
             for head in islice(reversed(young), added):
                 self.bytes += len(head)
             self.bytes += added * SERIES_OVERHEAD_BYTES
+
+    def refused(self) -> None:
+        """Nothing of a payload was taken."""
+        self.is_refused = not self._young and not self._old
 
     def is_due(self, now_s: float) -> bool:
         """Whether it is time to forget the old generation."""
