@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 from mlsysops_exporters.loki.config import Config
 from mlsysops_exporters.loki.delivery import Delivery
 from mlsysops_exporters.loki.requests import lanes
+from mlsysops_exporters.loki.spread import VALUES_MAX
 from mlsysops_exporters.loki.streams import Streams, Translator
 from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
 from mlsysops_pipeline.config.schema import without_password
@@ -68,7 +69,9 @@ class LokiExporter:
         self._headers = OutgoingHeaders(config.headers, None)
         self._client: HttpClient | None = None
         self._causes = CauseLog(settings.logger, settings.clock)
-        self._translator = Translator(config, self._clock.unix_ns, self._unsendable)
+        self._translator = Translator(
+            config, self._clock.unix_ns, self._unsendable, self._has_many_values
+        )
         self._turn = asyncio.Lock()
         self._unfinished: Delivery | None = None
         self._charged = 0
@@ -155,6 +158,15 @@ class LokiExporter:
     def _unsendable(self, cause: str) -> None:
         self._causes.say(
             "unsendable", logging.ERROR, f"dropped a record that cannot be read: {cause}"
+        )
+
+    def _has_many_values(self, label: str, origin: str) -> None:
+        self._causes.say(
+            ("spread", label),
+            logging.WARNING,
+            f"the label {label} has had more than {VALUES_MAX} values within ten minutes, and each "
+            f"is a stream: Loki takes few (5000 unless configured). It comes from {origin}; "
+            f"without that it is structured metadata",
         )
 
     async def _post(self, request: Push) -> None:

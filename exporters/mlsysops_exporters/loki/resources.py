@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mlsysops_exporters.loki.attributes import Attribute, Names, Pairs, leaves, metadata, opened
+from mlsysops_exporters.loki.config import DefaultLabelsConfig
 from mlsysops_exporters.loki.encoding import labels_text, pair
 from mlsysops_exporters.loki.fields import LEVELS, RESERVED
 from mlsysops_exporters.loki.lines import json_object
 from mlsysops_exporters.loki.pieces import Use
 from mlsysops_pipeline.errors import MalformedError
 from mlsysops_pipeline.pdata.any_values import as_text
+from mlsysops_pipeline.prometheus.names import label_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from mlsysops_exporters.loki.config import Config, Format
@@ -41,9 +43,10 @@ Finished = tuple[str, Pairs]
 
 
 class Rules:
-    """What the configuration says of labels."""
+    """What the configuration says of labels. ``seen``: told of those of each new stream."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, seen: Callable[[Labels], None]) -> None:
+        self._seen = seen
         self.default = config.default_labels_enabled
         self.resource = config.labels.resource
         self.record = config.labels.attributes
@@ -80,7 +83,18 @@ class Rules:
                 kept[name] = value
             else:
                 surplus.append((name, pair(name, value)))
+        self._seen(kept)
         return labels_text(kept or _NO_LABELS), surplus
+
+    def origin(self, label: str) -> str:
+        """The key of the configuration that makes this label, else what else may make it."""
+        for key, group in (("attributes", self.record), ("resource", self.resource)):
+            for attribute, name in group.items():
+                if (name or label_name(attribute)) == label:
+                    return f"labels.{key} ({attribute})"
+        if label in DefaultLabelsConfig.model_fields:
+            return f"default_labels_enabled ({label})"
+        return "the hints loki.attribute.labels and loki.resource.labels"
 
     def chosen_format(self, *hints: Attribute | None) -> Format:
         """The format that the first hint asks for that asks for one there is."""

@@ -29,6 +29,7 @@ from mlsysops_exporters.loki.fields import NOTHING, RARE, RESERVED, rare_bytes, 
 from mlsysops_exporters.loki.pieces import Pieces
 from mlsysops_exporters.loki.resources import Resource, Rules, Scope
 from mlsysops_exporters.loki.special import Special
+from mlsysops_exporters.loki.spread import Spread
 from mlsysops_pipeline.errors import MalformedError
 from mlsysops_pipeline.pdata.any_values import as_text
 from mlsysops_pipeline.pdata.signal import Signal
@@ -64,13 +65,19 @@ class Translator:
     """Makes entries of records. One for an exporter: it knows what it has seen.
 
     ``now_ns``: the time of records that have none. ``unsendable(cause)`` is told of each record
-    that cannot be sent.
+    that cannot be sent. ``spread(label, origin)``: of a label with very many values, and what of
+    the configuration makes it.
     """
 
     def __init__(
-        self, config: Config, now_ns: Callable[[], int], unsendable: Callable[[str], None]
+        self,
+        config: Config,
+        now_ns: Callable[[], int],
+        unsendable: Callable[[str], None],
+        spread: Callable[[str, str], None] = lambda _label, _origin: None,
     ) -> None:
-        self._rules = Rules(config)
+        self._spread = spread
+        self._rules = Rules(config, Spread(now_ns, self._has_many_values).see)
         self._names = Names(RESERVED)
         self._special = Special(self._rules, self._names)
         self._now_ns = now_ns
@@ -78,6 +85,9 @@ class Translator:
         self._pieces = Pieces(self._rules, self._names)
         self._timestamps = Timestamps()
         self._resources: dict[tuple[bytes, ...], Resource] = {}
+
+    def _has_many_values(self, label: str) -> None:
+        self._spread(label, self._rules.origin(label))
 
     def translate(self, wire: bytes, streams: Streams) -> Iterator[None]:
         """Add the records of one request to ``streams``, pausing now and then.
