@@ -12,6 +12,8 @@ from itertools import compress, repeat
 from operator import is_, ne
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
+from pydantic_core import from_json
+
 from mlsysops_pipeline.prometheus.exposition import (
     Comment,
     ExpositionError,
@@ -65,9 +67,21 @@ class Read(NamedTuple):
 
 
 def _plain_values(texts: list[bytes]) -> list[float] | None:
-    """The numbers that texts are; ``None`` if one is none, or not plain and finite."""
-    if b"".join(texts).translate(None, _PLAIN):
-        return None
+    """The numbers that texts are; ``None`` if one is none, or not plain and finite.
+
+    Most are numbers of JSON, too, whose parser takes a fraction of the time. What it reads as
+    whole numbers are ints here; it does not know a minus zero without a point.
+    """
+    joined = b",".join(texts)
+    if len(joined.translate(None, _PLAIN)) != max(len(texts) - 1, 0):
+        return None  # something beside the commas in between
+    try:
+        if b"-0," not in joined and not joined.endswith(b"-0"):
+            found: list[float] = from_json(b"[%b]" % joined)
+            if len(found) == len(texts) and math.isfinite(sum(found)):
+                return found
+    except (ValueError, OverflowError):
+        pass  # written in another way
     try:
         values = list(map(float, texts))
     except ValueError:

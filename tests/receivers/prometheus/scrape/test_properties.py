@@ -6,6 +6,8 @@ get times and exemplars and lose them. What is remembered of a page must not sho
 
 from __future__ import annotations
 
+import math
+import struct
 from random import Random
 from typing import Any
 
@@ -23,6 +25,7 @@ from tests.receivers.prometheus.scrape.scraping import (
     attributes_of,
     each_metric,
     points_of,
+    values_of,
 )
 
 _HEADS = [
@@ -166,3 +169,36 @@ def test_any_valid_page_in_pieces_is_the_page(page: str, piece_bytes: int) -> No
         assert whole.scrape_all(page, content_type) == pieces.scrape_all(
             page, content_type, piece_bytes
         )
+
+
+NUMBERS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.floats(allow_nan=False, allow_infinity=False).map(lambda value: f"{value:.6e}"),
+    st.integers(-(10**30), 10**30).map(str),
+    st.text("0123456789.eE+-,_ ", max_size=6),
+    st.sampled_from(["-0", "-0.0", "+1", ".5", "5.", "01", "1e400", "1" * 400, "", "NaN", "0x1"]),
+)
+
+
+@given(st.lists(NUMBERS, max_size=8))
+def test_numbers_of_changed_lines_are_those_that_float_reads(texts: list[str]) -> None:
+    """However they are written, to the last bit; all or none."""
+    bench = Bench()
+    names = [f"a{index}" for index in range(len(texts))]
+
+    def page(values: list[str]) -> str:
+        return "".join(f"{name} {value}\n" for name, value in zip(names, values, strict=True))
+
+    def outcome(of: Bench) -> list[tuple[str, bytes]] | str:
+        try:
+            found = of.scrape(page(texts))
+        except ScrapeError as error:
+            return str(error)
+        return [
+            (name, struct.pack("<d", math.nan if value is None else value))
+            for name, metric in found.items()
+            for value in values_of(metric).values()
+        ]
+
+    bench.scrape(page(["0"] * len(texts)))
+    assert outcome(Bench()) == outcome(bench)
