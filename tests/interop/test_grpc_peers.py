@@ -1,0 +1,143 @@
+"""@grpc/grpc-js, tonic and grpcio send to us and receive from us, live, in every compression.
+
+grpc-go and rotel do the same in `test_collectors`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Final
+
+import grpc
+import pytest
+
+from mlsysops_pipeline import Signal
+from mlsysops_pipeline.errors import Code
+from tests.core.transport.grpc_peers import make_certificates
+from tests.interop import unary
+from tests.interop.conftest import (
+    GRPC_OUT,
+    PASS_THROUGH,
+    Collector,
+    OtlpSink,
+    free_port,
+    pass_through,
+    require,
+    running,
+    wait_for,
+)
+from tests.interop.items import REQUESTS, difference, items
+from tests.interop.rich import rich
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COUNT: Final = 10
+COMPRESSIONS: Final = [
+    ("grpc-js", "identity"),
+    ("grpc-js", "gzip"),
+    ("grpc-js", "deflate"),
+    ("tonic", "identity"),
+    ("tonic", "gzip"),
+    ("tonic", "deflate"),
+    ("tonic", "zstd"),
+]
+
+
+def need(peer: str) -> None:
+    if not unary.is_installed(peer) and shutil.which(unary.needs(peer)) is None:
+        pytest.skip(f"{peer} needs {unary.needs(peer)}, which is not installed")
+    require(unary.is_installed(peer), f"{peer} (.ci/install-peers)")
+
+
+def bodies(signal: Signal) -> list[bytes]:
+    return [bytes(rich(signal, number).SerializeToString()) for number in range(COUNT)]
+
+
+def sent(signal: Signal) -> list[bytes]:
+    return [one for number in range(COUNT) for one in items(signal, rich(signal, number))]
+
+
+CALLS: Final = [(signal.method, body) for signal in Signal for body in bodies(signal)]
+
+
+def assert_arrived(sink: OtlpSink) -> None:
+    for signal in Signal:
+        assert "" == difference(signal, sent(signal), sink.items(signal)), str(signal)
+
+
+@pytest.mark.parametrize(("peer", "compression"), COMPRESSIONS)
+def test_a_peer_sends_to_us(
+    peer: str, compression: str, collector: Collector, sink: OtlpSink
+) -> None:
+    need(peer)
+    answers = unary.call(peer, collector.grpc_port, CALLS, compression)
+    assert [unary.Said(0, "", b"")] * len(CALLS) == answers
+    assert 0 == collector.stop(), collector.text()
+    assert_arrived(sink)
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_grpcio_sends_compressed(
+    compression: grpc.Compression, collector: Collector, sink: OtlpSink
+) -> None:
+    with grpc.insecure_channel(
+        f"127.0.0.1:{collector.grpc_port}", compression=compression
+    ) as channel:
+        for path, body in CALLS:
+            assert b"" == channel.unary_unary(path)(body, timeout=10)
+    assert 0 == collector.stop(), collector.text()
+    assert_arrived(sink)
+
+
+@pytest.mark.parametrize(
+    ("peer", "compression"), [pair for pair in COMPRESSIONS if pair[1] != "deflate"]
+)
+def test_a_peer_receives_from_us(peer: str, compression: str, tmp_path: Path) -> None:
+    need(peer)
+    server = unary.Server(peer, free_port(), tmp_path / "peer.log", compression)
+    out = GRPC_OUT.replace("$SINK_GRPC$", str(server.port))
+    out = out.replace("}}", f"}}, compression: {compression.replace('identity', 'none')}}}")
+    collector = Collector(tmp_path, pass_through(out))
+    with running(server.program, server.port), running(collector, collector.grpc_port):
+        with grpc.insecure_channel(f"127.0.0.1:{collector.grpc_port}") as channel:
+            for path, body in CALLS:
+                channel.unary_unary(path)(body, timeout=10)
+        assert 0 == collector.stop(), collector.text()
+        wait_for(server.requests, "a request")
+    requests = server.requests()
+    told = compression if peer == "tonic" else ""
+    assert {told} == {encoding for _, _, encoding in requests}
+    for signal in Signal:
+        arrived = [
+            one
+            for path, body, _ in requests
+            if path == signal.method
+            for one in items(signal, REQUESTS[signal].FromString(body))
+        ]
+        assert "" == difference(signal, sent(signal), arrived), str(signal)
+
+
+def test_grpc_js_sends_over_tls(sink: OtlpSink, tmp_path: Path) -> None:
+    need("grpc-js")
+    files = make_certificates(tmp_path)
+    tls = f'tls: {{cert_file: "{files.server_cert}", key_file: "{files.server_key}"}}'
+    config = PASS_THROUGH.replace('"127.0.0.1:$GRPC$"', f'"127.0.0.1:$GRPC$", {tls}')
+    config = config.replace("EXPORTER", GRPC_OUT).replace("NAME", "otlp")
+    collector = Collector(tmp_path, config, sink=sink)
+    with running(collector, collector.grpc_port):
+        answers = unary.call("grpc-js", collector.grpc_port, CALLS, ca=str(files.ca))
+        assert {0} == {answer.code for answer in answers}
+        assert 0 == collector.stop(), collector.text()
+    assert_arrived(sink)
+
+
+@pytest.mark.parametrize("peer", unary.COMMANDS)
+def test_a_peer_understands_our_refusals(peer: str, collector: Collector) -> None:
+    need(peer)
+    known = Signal.LOGS.method
+    calls = [("/no.Such/Method", b""), (known, b"\xff"), (known, b""), (f"{known}s", b"")]
+    answers = unary.call(peer, collector.grpc_port, calls)
+    expected = [Code.UNIMPLEMENTED, Code.INVALID_ARGUMENT, Code.OK, Code.UNIMPLEMENTED]
+    assert expected == [answer.code for answer in answers]
+    assert "unknown service no.Such" == answers[0].message
