@@ -79,6 +79,23 @@ async def test_only_signals_with_a_pipeline_are_served(serve: Serve, dial: Dial)
     assert f"unknown method Import for service {Signal.METRICS.service}" == error.details()
 
 
+async def test_health_checks(serve: Serve, dial: Dial) -> None:
+    running = await serve(signals=[Signal.METRICS])
+    check = dial(running.grpc).unary_unary("/grpc.health.v1.Health/Check")
+
+    def of(service: str) -> bytes:
+        return b"\n" + bytes([len(service)]) + service.encode()
+
+    for request in (b"", of(Signal.METRICS.service)):
+        assert b"\x08\x01" == await check(request)
+    assert grpc.StatusCode.NOT_FOUND == (await _error(check(of(Signal.LOGS.service)))).code()
+    assert grpc.StatusCode.INVALID_ARGUMENT == (await _error(check(b"\n\x05abc"))).code()
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED == (await _error(check(bytes(5_000)))).code()
+    watch = dial(running.grpc).unary_unary("/grpc.health.v1.Health/Watch")
+    assert grpc.StatusCode.UNIMPLEMENTED == (await _error(watch(b""))).code()
+    assert 0 == running.settings.memory.in_flight
+
+
 @pytest.mark.parametrize("algorithm", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 async def test_compressed_by_grpcio(serve: Serve, dial: Dial, algorithm: Any) -> None:
     # OC-1

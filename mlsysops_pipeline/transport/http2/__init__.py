@@ -6,6 +6,7 @@
 ``limits``      what a peer may ask for before it loses its connection.
 ``connection``  one HTTP/2 connection: bytes in, events and bytes out.
 ``grpc``        unary calls on a connection, server side.
+``health``      the health service, a method like any other.
 ``server``      sockets, tasks and timers around ``grpc``.
 ``client``      unary calls on a connection, client side; `transport.grpc_client` is around it.
 

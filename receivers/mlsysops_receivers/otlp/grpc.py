@@ -1,4 +1,7 @@
-"""OTLP/gRPC: the receiver's methods on the native gRPC server (conformance OG-1 to OG-4)."""
+"""OTLP/gRPC: the receiver's methods on the native gRPC server (conformance OG-1 to OG-4).
+
+It answers health checks (grpc.health.v1) too, which load balancers and Kubernetes make.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from mlsysops_pipeline.transport.auth import server_authenticator
 from mlsysops_pipeline.transport.compression import decompress_aside
 from mlsysops_pipeline.transport.http2 import limits
 from mlsysops_pipeline.transport.http2.grpc import Service, UnaryMethod
+from mlsysops_pipeline.transport.http2.health import CHECK, health_check
 from mlsysops_pipeline.transport.http2.lifetime import Times
 from mlsysops_pipeline.transport.http2.server import NativeGrpcServer
 from mlsysops_pipeline.transport.http2.status import GrpcStatus
@@ -47,13 +51,14 @@ async def start_grpc(
     if config.auth is not None:
         authenticator = server_authenticator(settings.host, config.auth.authenticator)
     senders = Senders("grpc")
+    methods = {
+        intake.signal.method: _method(
+            intake, senders, settings.memory, keeps_headers=config.include_metadata
+        )
+        for intake in intakes
+    }
     service = Service(
-        methods={
-            intake.signal.method: _method(
-                intake, senders, settings.memory, keeps_headers=config.include_metadata
-            )
-            for intake in intakes
-        },
+        methods={**methods, CHECK: health_check(methods)},
         memory=settings.memory,
         status_of=status_of,
         message_bytes_max=config.message_bytes_max,
