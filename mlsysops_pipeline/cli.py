@@ -267,6 +267,19 @@ def _print_config(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        return _load_and_serve(options)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    """Stop before there is anything to drain: the first process of a container must ask for it."""
+    sys.exit(0)
+
+
+def _load_and_serve(options: argparse.Namespace) -> int:
     configuration, problems = _load(options)
     _set_up_logs(options, configuration)
     if configuration is None:

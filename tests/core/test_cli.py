@@ -301,6 +301,24 @@ def test_precedence_is_mode_environment_config_flags_set(
 
 
 @pytest.mark.slow
+def test_a_signal_before_anything_runs_ends_it(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the first process of a container a signal that nobody asked for is none."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def load(_options: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)  # it arrives at once
+
+    monkeypatch.setattr(cli, "_load", load)
+    with pytest.raises(SystemExit) as left:
+        cli.main(["run", f"--config={plain}"])
+
+    assert 0 == left.value.code
+    assert before == signal.getsignal(signal.SIGTERM)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_file_runs_until_a_signal_and_drains(plain: Path, number: signal.Signals) -> None:
     with running("--config", str(plain), "--feature-gates=-x") as program:
