@@ -15,7 +15,12 @@ from mlsysops_pipeline.config.decode import parse_config
 from mlsysops_pipeline.testing import JumpClock, make_settings
 from mlsysops_receivers.prometheus.client_config import ClientConfig
 from mlsysops_receivers.prometheus.fetch import names
-from mlsysops_receivers.prometheus.fetch.client import REDIRECTS_MAX, Fetcher, FetchError
+from mlsysops_receivers.prometheus.fetch.client import (
+    IDLE_MAX_S,
+    REDIRECTS_MAX,
+    Fetcher,
+    FetchError,
+)
 from mlsysops_receivers.prometheus.fetch.connection import AHEAD_BYTES_MAX
 from mlsysops_receivers.prometheus.fetch.deadline import Deadline
 from mlsysops_receivers.prometheus.fetch.urls import Url
@@ -360,3 +365,23 @@ async def test_https_through_a_proxy_is_a_tunnel(make: Any, tmp_path: Path) -> N
     assert len(heads) == 1
     assert heads[0].startswith("CONNECT target.example:8443 HTTP/1.1\r\n")
     assert peer.requests[0].startswith("GET /m HTTP/1.1\r\nHost: target.example:8443\r\n")
+
+
+async def test_a_connection_that_nobody_used_for_long_is_closed() -> None:
+    """So targets with long intervals, or that are gone, hold no files; others keep theirs."""
+    clock = JumpClock()
+    settings = make_settings("prometheus", clock=clock)
+    fetcher = Fetcher(parse_config(ClientConfig, {}), settings)
+    async with Peer(answer("page")) as rare, Peer(answer("page")) as often:
+        await get(fetcher, f"http://{rare.address}/")
+        for _ in range(8):
+            await get(fetcher, f"http://{often.address}/")
+            await clock.advance(IDLE_MAX_S / 4)
+        await asyncio.sleep(0.01)
+        assert "<Fetcher idle=1>" == repr(fetcher)
+        await get(fetcher, f"http://{rare.address}/")
+        assert (2, 1) == (rare.connections, often.connections)
+        await clock.advance(2 * IDLE_MAX_S)
+        assert "<Fetcher idle=0>" == repr(fetcher)
+    fetcher.close()
+    await settings.tasks.shutdown()

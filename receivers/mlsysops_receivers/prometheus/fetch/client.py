@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import TracebackType
 
+    from mlsysops_pipeline.clock import Timer
     from mlsysops_pipeline.component import Settings
     from mlsysops_pipeline.transport.proxies import Proxy
     from mlsysops_receivers.prometheus.client_config import ClientConfig
@@ -40,6 +41,9 @@ CERTIFICATES_MAX_AGE_S: Final = 60.0
 IDLE_MAX: Final = 10_000
 """Connections that one client keeps between requests, and a quarter of the files that this process
 may open; what is beyond that connects anew each time."""
+IDLE_MAX_S: Final = 120.0
+"""How long they are kept: after a few minutes what is in between may have forgotten them, and then
+a request is never answered."""
 _ANSWERS_ELSEWHERE: Final = frozenset({301, 302, 303, 307, 308})
 _LEFTOVER_BYTES_MAX: Final = 64 << 10
 
@@ -63,6 +67,7 @@ class Fetcher:
         self._idle: dict[_Origin, list[Connection]] = {}
         self._idle_count = 0
         self._idle_max = min(IDLE_MAX, open_files.limit() // 4)
+        self._sweeper: Timer | None = None
         self._is_closed = False
 
     async def open(self) -> None:
@@ -145,6 +150,26 @@ class Fetcher:
                 return connection
         return None
 
+    def _sweep(self) -> None:
+        """Close what has not been used for long, or was closed by the peer."""
+        self._sweeper = None
+        oldest_s = self._settings.clock.monotonic() - IDLE_MAX_S
+        for origin, waiting in list(self._idle.items()):
+            kept = [each for each in waiting if each.is_open and each.idle_since_s > oldest_s]
+            for connection in waiting:
+                if connection not in kept:
+                    connection.close()
+            self._idle_count -= len(waiting) - len(kept)
+            if kept:
+                self._idle[origin] = kept
+            else:
+                del self._idle[origin]
+        self._sweep_later()
+
+    def _sweep_later(self) -> None:
+        if self._sweeper is None and self._idle_count:
+            self._sweeper = self._settings.clock.call_later(IDLE_MAX_S / 2, self._sweep)
+
     async def _connect(self, url: Url, proxy: Proxy | None) -> Connection:
         clock, tasks = self._settings.clock, self._settings.tasks
         peer = Target(url.host, url.port)
@@ -186,8 +211,10 @@ class Fetcher:
         if self._is_closed or self._idle_count >= self._idle_max:
             connection.close()
             return
+        connection.idle_since_s = self._settings.clock.monotonic()
         self._idle.setdefault(url.origin, []).append(connection)
         self._idle_count += 1
+        self._sweep_later()
 
     def forget(self, url: Url) -> None:
         """Nobody will ask there again: close what is kept."""
@@ -199,6 +226,8 @@ class Fetcher:
         """Close what is kept; answers that are being read go on."""
         self._is_closed = True
         self._names.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for waiting in self._idle.values():
             for connection in waiting:
                 connection.close()

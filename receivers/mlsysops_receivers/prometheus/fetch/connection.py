@@ -19,7 +19,10 @@ AHEAD_BYTES_MAX: Final = 256 << 10
 
 
 class Connection(asyncio.Protocol):
-    """One connection. ``is_open``: whether another request may be tried on it."""
+    """One connection. ``is_open``: whether another request may be tried on it.
+
+    ``idle_since_s``: for whoever keeps it, by the component's clock.
+    """
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -31,6 +34,7 @@ class Connection(asyncio.Protocol):
         self._error: BaseException | None = None
         self._is_lost = False
         self.is_open = False
+        self.idle_since_s = 0.0
 
     # Called by the event loop.
 
