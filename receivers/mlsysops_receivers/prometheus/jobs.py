@@ -37,7 +37,7 @@ class Job:
     """One job. ``fields``: header lines of every scrape, except its timeout and identity.
 
     ``fallback_type``: as what a page without a usable Content-Type is read. ``body_bytes_max``,
-    ``target_limit`` (0: none): see `LimitConfig`.
+    ``target_limit`` (0: none): see `LimitConfig`; ``has_body_limit``: whether the first is written.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Job:
     fields: str
     fallback_type: str
     body_bytes_max: int
+    has_body_limit: bool
     target_limit: int
     has_extra_metrics: bool
 
@@ -102,6 +103,7 @@ def resolved(job: ScrapeConfig, defaults: GlobalConfig, *, trims_suffixes: bool 
         fields=_fields(job, key),
         fallback_type=_MEDIA_TYPES.get(job.fallback_scrape_protocol or "", _TEXT),
         body_bytes_max=body_limit.size or BODY_BYTES_MAX,
+        has_body_limit=bool(body_limit.size),
         target_limit=key("target_limit"),
         has_extra_metrics=bool(key("extra_scrape_metrics", fallback=False)),
     )

@@ -11,10 +11,18 @@ from mlsysops_pipeline.errors import ConsumeError
 from mlsysops_receivers.prometheus.fetch.client import FetchError
 from mlsysops_receivers.prometheus.fetch.deadline import Deadline
 from mlsysops_receivers.prometheus.pages import BodyTooLargeError, Page
+from mlsysops_receivers.prometheus.rests import Rest
 from mlsysops_receivers.prometheus.scalars import seconds_text
-from mlsysops_receivers.prometheus.scrape import Report, ScrapeError, TargetSeries
+from mlsysops_receivers.prometheus.scrape import (
+    CeilingError,
+    Report,
+    ScrapeError,
+    TargetSeries,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlsysops_pipeline.component import Settings
     from mlsysops_receivers.prometheus.board import Board
     from mlsysops_receivers.prometheus.fetch.client import Fetcher
@@ -27,6 +35,8 @@ if TYPE_CHECKING:
 REPORT_SERIES: Final = 5
 GRACE_S: Final = 5.0
 """How long pipelines may still take for a page that was read when its target or we go."""
+_PAUSES_S: Final = (1.0, 2.0, 5.0, 15.0, 60.0, 120.0, 0.0)
+"""Before the markers of a target that is gone are handed on again."""
 _SLICE_S: Final = 0.005
 """How long a page may be finished before others have their turn."""
 
@@ -53,6 +63,7 @@ class TargetLoop:
         "_around",
         "_is_handing_on",
         "_key",
+        "_rest",
         "_series",
         "_task",
         "place",
@@ -66,6 +77,7 @@ class TargetLoop:
         self._around = around
         self._key = (around.job.name, target.key)
         self._series = TargetSeries(target.series_target, around.job.options)
+        self._rest = Rest(target.interval_s)
         self._task: asyncio.Task[None] | None = None
         self._is_handing_on = False
         self.points = 0
@@ -99,7 +111,8 @@ class TargetLoop:
             report = self._report(page, clock.monotonic() - began_s, reason)
             wire, points = await self._finished(scrape, report, at_ns, reason, page)
             self._is_handing_on = True
-            await around.intake.take(wire, self.target, points)
+            if not await around.intake.take(wire, self.target, points):
+                self._series.refused()
         finally:
             self._is_handing_on = False
             page.drop()
@@ -108,6 +121,8 @@ class TargetLoop:
         around = self._around
         if around.excess:
             raise FetchError(around.excess)
+        if self._rest.is_on(around.settings.clock.monotonic()):
+            raise FetchError(self._rest.reason)
         try:
             with Deadline(around.settings.clock, self.target.timeout_s) as deadline:
                 return await page.read(
@@ -132,9 +147,10 @@ class TargetLoop:
         if isinstance(error, TimeoutError):
             so_far = f", {page.body_bytes} bytes of the page so far" if page.body_bytes else ""
             return f"no complete answer within {seconds_text(self.target.timeout_s)}{so_far}"
-        if isinstance(error, ScrapeError):
-            return page.explained(error)
-        return str(error)
+        text = page.explained(error) if isinstance(error, ScrapeError) else str(error)
+        if isinstance(error, CeilingError) or getattr(error, "is_ceiling", False):
+            return self._rest.begin(text, self._around.settings.clock.monotonic())
+        return text
 
     def _report(self, page: Page, duration_s: float, reason: str) -> Report:
         job = self._around.job
@@ -153,7 +169,7 @@ class TargetLoop:
             try:
                 scraped = await self._all_steps(scrape, report)
             except ScrapeError as error:
-                reason = page.explained(error)
+                reason = self._explained(error, page)
             except Exception as error:  # noqa: BLE001  the edge
                 reason = self._own_fault(error)
             else:
@@ -180,18 +196,29 @@ class TargetLoop:
     def _note(self, scraped: Scraped) -> None:
         around = self._around
         self.points = scraped.samples_post_relabel + REPORT_SERIES
+        self._rest.end()
         if scraped.left_out:
             around.intake.note(scraped)
             around.intake.complain(self.target, scraped)
         around.board.succeeded(self._key, self.target)
 
-    async def leave(self) -> None:
-        """The target is gone: end what is under way, and mark its series as stale."""
+    async def leave(self, is_back: Callable[[], bool] = bool) -> None:
+        """The target is gone: end what is under way, and mark its series as stale.
+
+        Pipelines that refuse that are asked again for a few minutes, unless ``is_back``.
+        """
         await self.stop()
         around = self._around
         around.board.forget(self._key)
+        around.board.report()
         around.fetcher.forget(self.target.url)
-        await around.intake.take(self._series.end(around.settings.clock.unix_ns()), self.target)
+        markers = self._series.end(around.settings.clock.unix_ns())
+        for pause_s in _PAUSES_S:
+            if await around.intake.take(markers, self.target) or is_back():
+                return
+            await around.settings.clock.sleep(pause_s)
+            if is_back():
+                return  # what is newer must not be followed by these
 
     async def stop(self) -> None:
         """No more scrapes. One that is under way is given up, unless its data is being taken."""

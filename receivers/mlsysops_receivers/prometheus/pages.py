@@ -29,7 +29,12 @@ _TEXT_TYPES: Final = frozenset({"text/plain", "application/openmetrics-text"})
 
 
 class BodyTooLargeError(Exception):
-    """A page above its limit."""
+    """A page above its limit.
+
+    ``is_ceiling``: one of ours, not one of the job, and it was not said beforehand.
+    """
+
+    is_ceiling = False
 
 
 class Page:
@@ -101,7 +106,9 @@ class Page:
             self._memory.charge(len(piece))
             self.body_bytes += len(piece)
             if self.body_bytes > self._job.body_bytes_max:
-                raise self._too_large()
+                error = self._too_large()
+                error.is_ceiling = not self._job.has_body_limit
+                raise error
             fed = self._feed_quickly(scrape, piece)
             if fed < len(piece):
                 # That we are busy is no fault of the target.

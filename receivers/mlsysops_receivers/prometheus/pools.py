@@ -14,7 +14,7 @@ from mlsysops_receivers.prometheus.loops import Around, TargetLoop
 from mlsysops_receivers.prometheus.targets import Group, find_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from mlsysops_pipeline.component import Settings
     from mlsysops_receivers.prometheus.board import Board
@@ -125,8 +125,10 @@ class Pool:
                 )
 
     async def _leave(self, loops: list[TargetLoop]) -> None:
-        await asyncio.gather(*[loop.leave() for loop in loops])
-        self._board.report()
+        def left(loop: TargetLoop) -> Coroutine[None, None, None]:
+            return loop.leave(lambda: loop.target.key in self.loops)
+
+        await asyncio.gather(*[left(loop) for loop in loops])
 
     async def stop(self) -> None:
         """No more scrapes, no more discovery. Nothing is marked as stale: we go, not they."""

@@ -4,11 +4,13 @@ A loop holds one `TargetSeries` for each target and, for each scrape, one `Scrap
 the decompressed body in pieces, then `Scrape.finish`, which gives the whole request: samples, stale
 markers and the report series. If anything fails, before or after `TargetSeries.begin`, call
 `TargetSeries.fail` instead: nothing of that scrape is kept (SC-2). When the target is gone for
-good, `TargetSeries.end` marks all that was there as stale.
+good, `TargetSeries.end` marks all that was there as stale. If the pipelines do not take a request,
+`TargetSeries.refused` sees to it that its stale markers come again with the next one.
 """
 
 from mlsysops_receivers.prometheus.scrape.options import (
     FEED_BYTES,
+    CeilingError,
     Report,
     Scraped,
     ScrapeError,
@@ -19,6 +21,7 @@ from mlsysops_receivers.prometheus.scrape.target import Scrape, TargetSeries
 
 __all__ = [
     "FEED_BYTES",
+    "CeilingError",
     "Report",
     "Scrape",
     "ScrapeError",

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["FEED_BYTES", "Report", "ScrapeError", "ScrapeOptions", "Scraped", "Target"]
+__all__ = [
+    "FEED_BYTES",
+    "CeilingError",
+    "Report",
+    "ScrapeError",
+    "ScrapeOptions",
+    "Scraped",
+    "Target",
+]
 
 FEED_BYTES: Final = 16 << 10
 """How much of a page to feed at a time: of new series this takes about 5 ms, of known ones 0.1."""
@@ -20,6 +28,10 @@ _AHEAD_MS: Final = 10 * 60 * 1000
 
 class ScrapeError(Exception):
     """A page that is not kept. The text says why, with the line if it is one that is at fault."""
+
+
+class CeilingError(ScrapeError):
+    """A page that is too large for us, though no limit of its job says so."""
 
 
 @dataclass(frozen=True, slots=True)

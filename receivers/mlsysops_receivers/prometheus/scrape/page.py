@@ -32,7 +32,7 @@ from mlsysops_receivers.prometheus.scrape.layout import (
     assembling,
 )
 from mlsysops_receivers.prometheus.scrape.metrics import VALUE_TAG
-from mlsysops_receivers.prometheus.scrape.options import ScrapeError
+from mlsysops_receivers.prometheus.scrape.options import CeilingError, ScrapeError
 from mlsysops_receivers.prometheus.scrape.series import Kind, Series, ident_of
 
 if TYPE_CHECKING:
@@ -365,7 +365,7 @@ class Page:
         self._cells.append(comment)
         self._values.append(0.0)
         if len(self._cells) > self._options.samples_max * _LINES_PER_SAMPLE:
-            raise ScrapeError(f"the page has more than {len(self._cells) - 1} lines")
+            raise CeilingError(f"the page has more than {len(self._cells) - 1} lines")
 
     def _sample(self, line: bytes, cell: Cell) -> tuple[Series, Value]:
         """The series of a line, which may be that of ``cell``, and what it says."""
@@ -404,7 +404,7 @@ class Page:
                 self._taken += 1
         series.seen = self._serial
         if self._samples > options.samples_max:
-            raise ScrapeError(f"the page has more than {options.samples_max} samples")
+            raise CeilingError(f"the page has more than {options.samples_max} samples")
         if 0 < options.sample_limit < self._taken:
             self._is_over = True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mlsysops_receivers.prometheus.scrape.labels import SeriesMaker
 from mlsysops_receivers.prometheus.scrape.layout import Layout
@@ -22,11 +22,16 @@ if TYPE_CHECKING:
     from mlsysops_receivers.prometheus.scrape.metrics import Metric, MetricKey
     from mlsysops_receivers.prometheus.scrape.options import Report, ScrapeOptions, Target
     from mlsysops_receivers.prometheus.scrape.page import Read
-    from mlsysops_receivers.prometheus.scrape.series import Series
+    from mlsysops_receivers.prometheus.scrape.series import Place, Series
 
 __all__ = ["Scrape", "TargetSeries"]
 
+OWED_BYTES_MAX: Final = 1 << 20
+"""What is kept of the markers of a target that were refused: of about 10,000 series."""
 _pack_time = struct.Struct("<Q").pack
+
+Ended = tuple["Place", bytes]
+"""A serialized metric with stale markers, and where it belongs."""
 
 
 class TargetSeries:
@@ -47,6 +52,12 @@ class TargetSeries:
         """Whether the layout may have been changed by a page that was not taken over."""
         self._page: Page | None = None
         self._serial = 0
+        self._was_present = False
+        """Whether the last request ended all that was there."""
+        self._told: list[Ended] = []
+        """What else the last request said has ended."""
+        self._owed: list[Ended] = []
+        """What has ended, but the requests that said so were not taken."""
 
     def begin(self, content_type: str, at_ns: int) -> Scrape:
         """Begin to read a page. ``at_ns``: the time of samples that carry none.
@@ -75,8 +86,38 @@ class TargetSeries:
         pieces = request.pieces(self._maker.place)
         time = _pack_time(at_ns)
         counts = (page.samples, page.kept) if page is not None and page.is_refused else (0, 0)
+        before = self._owed_wire([])
+        self._was_present = self._is_present
         self._mark_all(request, time)
         self._reports.write(pieces, time, report, (0, *counts, 0))
+        return before + request.wire(self._target, self._layout.infos)
+
+    def refused(self) -> None:
+        """The pipelines did not take the last request: what has ended is to be told again.
+
+        Otherwise whoever comes after them would show series for minutes that are gone. Beyond
+        `OWED_BYTES_MAX` the oldest are given up.
+        """
+        owed, self._told = self._told, []
+        left = OWED_BYTES_MAX
+        for at in range(len(owed) - 1, -1, -1):
+            left -= len(owed[at][1])
+            if left < 0:
+                del owed[: at + 1]
+                break
+        self._owed = owed
+        if self._was_present:
+            self._is_present, self._was_present = True, False
+
+    def _owed_wire(self, ended: list[Ended]) -> bytes:
+        """A request of what is owed, to stand before one that tells what is in ``ended``."""
+        owed, self._owed = self._owed, []
+        self._told = owed + ended
+        if not owed:
+            return b""
+        request = Request()
+        for place, metric in owed:
+            request.pieces(place).append(metric)
         return request.wire(self._target, self._layout.infos)
 
     def end(self, at_ns: int) -> bytes:
@@ -87,9 +128,10 @@ class TargetSeries:
         request = Request()
         pieces = request.pieces(self._maker.place)
         time = _pack_time(at_ns)
+        before = self._owed_wire([])
         self._mark_all(request, time)
         self._reports.write_stale(pieces, time)
-        wire = request.wire(self._target, self._layout.infos)
+        wire = before + request.wire(self._target, self._layout.infos)
         self._forget()
         return wire
 
@@ -158,6 +200,8 @@ class TargetSeries:
     ) -> Generator[None, None, Scraped]:
         layout = read.layout
         time = _pack_time(at_ns)
+        before = self._owed_wire([_ended(*marker) for marker in markers.values()])
+        self._was_present = False
         moments = Moments(at_ns, self._options.ahead_ms_max)
         request = Request()
         points: int | None = None
@@ -176,10 +220,12 @@ class TargetSeries:
             layout.fill_templates()
         numbers = (1, layout.samples, layout.kept, read.added)
         reported = self._reports.write(request.pieces(self._maker.place), time, report, numbers)
+        if before:
+            points = None
         if points is not None:
             points += moments.written + reported
         return Scraped(
-            request.wire(self._target, layout.infos),
+            before + request.wire(self._target, layout.infos),
             layout.samples,
             layout.kept,
             read.added,
@@ -220,6 +266,12 @@ class TargetSeries:
 
     def __repr__(self) -> str:
         return f"<TargetSeries {self._maker.place.instance} [{len(self)} series]>"
+
+
+def _ended(metric: Metric, points: bytes) -> Ended:
+    """Markers as they are kept until they are taken."""
+    before, after = metric.frame.around(len(points))
+    return metric.place, before + points + after
 
 
 def _write(request: Request, metric: Metric, points: bytes) -> None:
