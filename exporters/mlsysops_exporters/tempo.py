@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _NO_URL: Final = HttpUrl("")
 _HTTP_PORT: Final = 4318
 """Where OTLP/HTTP listens unless configured, and OTLP/gRPC does not."""
+_QUERY_PORT: Final = 3200
+"""Where Tempo answers queries unless configured, and takes no traces."""
 _SHARED: Final = ("tls", "headers", "auth", "compression", "timeout")
 """What is taken over into the configuration of OTLP/HTTP."""
 _GRPC_ONLY: Final = ("keepalive", "wait_for_ready", "user_agent", "balancer_name", "authority")
@@ -72,6 +74,7 @@ class Config(OtlpGrpcConfig):
 
     def check(self) -> Iterable[Finding]:
         """See `ComponentConfig.check`."""
+        yield from self._check_port()
         if self.endpoint.url:
             yield from self.http().check()
             for key in _GRPC_ONLY:
@@ -90,6 +93,18 @@ class Config(OtlpGrpcConfig):
                 Severity.WARNING,
                 "write tls.insecure: true if this is meant, or https://",
             )
+
+    def _check_port(self) -> Iterable[Finding]:
+        """Ports that are usual for something else than what they are asked for here."""
+        target = self.endpoint.target
+        if target.port == _HTTP_PORT and not self.endpoint.url:
+            message, suggestion = "speaks gRPC to 4318, the port of OTLP/HTTP", f"http://{target}"
+        elif target.port == _QUERY_PORT:
+            message = "3200 is usually Tempo's port for queries, where no traces are taken"
+            suggestion = f"{target.host}:4317"
+        else:
+            return
+        yield Finding(("endpoint",), message, Severity.WARNING, f"write {suggestion}")
 
     def http(self) -> OtlpHttpConfig:
         """The same for OTLP/HTTP."""

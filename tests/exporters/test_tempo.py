@@ -86,6 +86,24 @@ def test_a_scheme_says_what_is_meant_so_nothing_is_warned_about() -> None:
     assert [] == warnings(configured("http://tempo:4318"))
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "message", "suggestion"),
+    [
+        ("tempo:4318", "speaks gRPC to 4318, the port of OTLP/HTTP", "write http://tempo:4318"),
+        ("http://tempo:3200", "3200 is usually Tempo's port for queries", "write tempo:4317"),
+        ("https://tempo:3200/x", "3200 is usually Tempo's port for queries", "write tempo:4317"),
+    ],
+)
+def test_ports_that_are_usual_for_something_else_are_reported(
+    endpoint: str, message: str, suggestion: str
+) -> None:
+    (found, *_) = configured(endpoint).check()
+
+    assert Severity.WARNING is found.severity
+    assert found.message.startswith(message)
+    assert suggestion == found.suggestion
+
+
 def test_tls_is_as_written() -> None:
     insecure = configured("tempo:4317", tls={"insecure": True})
     secure = configured("tempo:4317", tls={})
