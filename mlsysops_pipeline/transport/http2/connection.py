@@ -32,14 +32,16 @@ from mlsysops_pipeline.transport.http2.streams import Stream, StreamTable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mlsysops_pipeline.transport.http2.blocks import EncodedBlock
     from mlsysops_pipeline.transport.http2.events import Event
     from mlsysops_pipeline.transport.http2.headers import Field, FieldBlock, Fields
     from mlsysops_pipeline.transport.http2.streams import Chunk
 
+# ruff: noqa: FBT001  what runs for every request takes positional arguments
+
 _UPDATES_PER_STREAM: Final = 4
 _UPDATES_PER_DATA: Final = 3
 _IDLES_PER_STREAM: Final = 4
+_HEAD_FLAGS: Final = frames.PADDED | frames.HAS_PRIORITY | frames.END_HEADERS
 
 
 class Connection:
@@ -109,9 +111,7 @@ class Connection:
 
     def take(self) -> list[Chunk]:
         """What is to be written to the socket, in order. It is the caller's from now on."""
-        taken = self.outbound.frames
-        if taken:
-            self.outbound.frames = []
+        taken, self.outbound.frames = self.outbound.frames, []
         return taken
 
     def _greet(self) -> None:
@@ -162,7 +162,10 @@ class Connection:
             return None
         if self.is_client and not stream.is_responded:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "DATA before HEADERS")
-        stream.take_data(size, content, ended=ended)
+        if stream.remote_ended or size > stream.receive_window or stream.length_left != NO_LENGTH:
+            stream.take_data(size, content, ended=ended)
+        else:
+            stream.receive_window -= content
         if size > content and not ended:
             # Padding never counts against the window that a message was given.
             self.outbound.frames.append(frames.window_update_frame(stream_id, size - content))
@@ -196,7 +199,10 @@ class Connection:
     def dispatch(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """See `FrameSink.dispatch`."""
         if kind == frames.HEADERS:
-            self._take_headers(flags, stream_id, payload)
+            if flags & _HEAD_FLAGS == frames.END_HEADERS and stream_id:  # as nearly all are
+                self._take_block(stream_id, payload, flags & frames.END_STREAM != 0, False)  # noqa: FBT003
+            else:
+                self._take_headers(flags, stream_id, payload)
         elif kind == frames.WINDOW_UPDATE:
             self._take_window_update(stream_id, payload)
         elif kind == frames.PING:
@@ -223,7 +229,7 @@ class Connection:
     def _take_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         block = self._assembler.headers(flags, stream_id, payload)
         if block is not None:
-            self._take_block(stream_id, block)
+            self._take_block(stream_id, *block)
             return
         if not payload:
             self._spend(self._allowance.empties, "empty HEADERS frames")
@@ -235,14 +241,13 @@ class Connection:
         if block is not None:
             self._reader.expected = ANY_FRAME
             self._reader.expected_stream = 0
-            self._take_block(stream_id, block)
+            self._take_block(stream_id, *block)
         elif not payload:
             self._spend(self._allowance.empties, "empty CONTINUATION frames")
 
-    def _take_block(self, stream_id: int, encoded: EncodedBlock) -> None:
-        """A complete header block. It is decoded whatever becomes of it: the table needs it."""
-        block = self._decoder.decode(encoded.data)
-        ended = encoded.ended
+    def _take_block(self, stream_id: int, data: bytes, ended: bool, is_circular: bool) -> None:
+        """See `EncodedBlock`. It is decoded whatever becomes of it: the table needs it."""
+        block = self._decoder.decode(data)
         stream = self.streams.get(stream_id)
         if stream is None:
             table = self._table
@@ -250,7 +255,7 @@ class Connection:
                 table.take_late(stream_id, ended=ended)
                 self._spend_idle("late HEADERS")
             else:
-                self._take_request(stream_id, block, encoded)
+                self._take_request(stream_id, block, ended, is_circular)
             return
         if stream.remote_ended:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "HEADERS after the end")
@@ -258,7 +263,7 @@ class Connection:
             self._take_response(stream, block, ended=ended)
             return
         problem = trailers_problem(block) if ended else "HEADERS in the middle of a body"
-        if encoded.is_circular:
+        if is_circular:
             problem = "a stream depends on itself"
         elif not problem and stream.length_left > 0:
             problem = "body is not as long as content-length"
@@ -267,14 +272,16 @@ class Connection:
         self._events.append(happened.TrailersReceived(stream, block))
         self._end_remote(stream)
 
-    def _take_request(self, stream_id: int, block: FieldBlock, encoded: EncodedBlock) -> None:
+    def _take_request(
+        self, stream_id: int, block: FieldBlock, ended: bool, is_circular: bool
+    ) -> None:
         table = self._table
-        table.check_new(stream_id)
+        if stream_id <= table.last_peer:
+            raise table.reopening(stream_id)
         if table.is_ignored(stream_id):
             self._spend(self._allowance.idles, "streams after GOAWAY")
             return
         table.last_peer = stream_id
-        ended = encoded.ended
         if len(self.streams) + self.held_streams >= self.streams_max:
             self._spend(self._allowance.refusals, "streams above the limit")
             if not ended:
@@ -285,9 +292,9 @@ class Connection:
         stream = Stream(stream_id, self.outbound.initial_window, limits.STREAM_WINDOW_BYTES)
         self.streams[stream_id] = stream
         stream.remote_ended = ended
-        head = self._heads.of(block)
+        head = block.head or self._heads.of(block)
         problem = head.problem
-        if encoded.is_circular:
+        if is_circular:
             problem = "a stream depends on itself"
         elif head.content_length != NO_LENGTH:
             stream.length_left = head.content_length
@@ -336,8 +343,6 @@ class Connection:
         self._reader.expected = ANY_FRAME
         self.outbound.frames.append(frames.SETTINGS_ACK)  # in front of what it lets go
         for key, value in entries:
-            if key > frames.MAX_HEADER_LIST_SIZE or not key:
-                continue  # unknown settings are ignored, and not kept
             self.peer_settings[key] = value
             for stream in self.outbound.apply(key, value, list(self.streams.values())):
                 self._end_local(stream)
@@ -358,8 +363,8 @@ class Connection:
 
     def _take_window_update(self, stream_id: int, payload: bytes) -> None:
         increment = payloads.read_window_update(payload)
-        worth = self.opened_streams * _UPDATES_PER_STREAM
-        worth += self.outbound.sent_frames * _UPDATES_PER_DATA
+        sent = self.outbound.sent_frames
+        worth = self.opened_streams * _UPDATES_PER_STREAM + sent * _UPDATES_PER_DATA
         self._spend(self._allowance.updates, "WINDOW_UPDATE frames", worth)
         stream = self.streams.get(stream_id)
         is_gone = stream is None and stream_id != 0
@@ -416,17 +421,11 @@ class Connection:
 
     def open(self) -> Stream | None:
         """A new stream of a client; ``None`` when the peer takes no more, for now or at all."""
-        table = self._table
         streams_max = self.peer_settings.get(frames.MAX_CONCURRENT_STREAMS, limits.STREAMS_MAX)
-        if self.is_ended or len(self.streams) >= streams_max:
+        if self.is_ended or len(self.streams) >= streams_max or not self._table.can_open:
             return None
-        if table.next_own > min(frames.STREAM_ID_MAX, table.last_accepted):
-            return None
-        stream = Stream(table.next_own, self.outbound.initial_window, limits.STREAM_WINDOW_BYTES)
-        table.next_own += 2
-        self.streams[stream.id] = stream
         self.opened_streams += 1
-        return stream
+        return self._table.open_own(self.outbound.initial_window)
 
     def answer(self, stream: Stream, head: Fields, body: bytes, trailers: Fields) -> None:
         """Send a whole message with trailers, which ends our half of the stream.

@@ -240,7 +240,8 @@ class HeaderEncoder:
 
     ``pinned``: fields that occur in most blocks, together far below 4096 bytes. Each is inserted
     when it is first used; the peer's table is big enough unless it says otherwise, and then they
-    are written out.
+    are written out. ``changes``: a number that differs whenever fields may be encoded otherwise
+    than before.
     """
 
     def __init__(self, pinned: Iterable[Field] = ()) -> None:
@@ -248,6 +249,7 @@ class HeaderEncoder:
         self._pinned_bytes = sum(
             len(name) + len(value) + FIELD_OVERHEAD_BYTES for name, value in self._pinned
         )
+        self.changes = 0
         self._inserted: dict[Field, int] = {}
         self._table_bytes_max = DEFAULT_TABLE_BYTES
         self._announce: list[int] = []
@@ -268,6 +270,7 @@ class HeaderEncoder:
         if smallest < self._pinned_bytes:
             self._inserted.clear()
         self._blocks.clear()
+        self.changes += 1
 
     def encode(self, fields: Fields) -> bytes:
         """The block that says ``fields``."""
@@ -278,7 +281,9 @@ class HeaderEncoder:
         for size in self._announce:
             _put_integer(block, size, 0x20, 0x1F)
         is_repeatable = not self._announce
-        self._announce.clear()
+        if not is_repeatable:
+            self.changes += 1
+            self._announce.clear()
         list_bytes = 0
         for field in fields:
             is_repeatable &= not self._put(block, field)
@@ -317,6 +322,7 @@ class HeaderEncoder:
         if is_pinned:
             self._inserted[field] = len(self._inserted)
             self._blocks.clear()
+            self.changes += 1
         return is_pinned
 
     def __repr__(self) -> str:

