@@ -70,17 +70,15 @@ class Scope:
     """What a scope in a resource gives to its points: labels, and shared attributes.
 
     ``single_mark`` is the number for metrics of one point (`singles`), ``mark`` for all others.
-    ``plans``: how those of one point came last, by the number of the first of them.
     """
 
-    __slots__ = ("fixed", "mark", "plans", "shared", "single_mark")
+    __slots__ = ("fixed", "mark", "shared", "single_mark")
 
     def __init__(
         self, mark: int, single_mark: int, fixed: dict[str, str], shared: Mapping[str, str]
     ) -> None:
         self.mark = mark
         self.single_mark = single_mark
-        self.plans: dict[int, list[Any]] = {}
         self.fixed = fixed
         self.shared = shared
 

@@ -10,6 +10,7 @@ If the guess is wrong, so is the key that is made with it, and it is found out i
 
 Most senders send the same metrics in the same order each time. So where the blocks were in all
 metrics of a scope is remembered as its plan, and as long as that holds nothing has to be guessed.
+Plans of scopes that are gone are forgotten for those of new ones.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from mlsysops_pipeline.errors import MalformedError
 from mlsysops_pipeline.pdata.wire import fields, message_tag
 from mlsysops_pipeline.prometheus.outline import DATA_TAGS, POINTS_TAG
 from mlsysops_pipeline.prometheus.points import S
+from mlsysops_pipeline.prometheus.recent import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mlsysops_pipeline.prometheus.context import Metric, Scope
     from mlsysops_pipeline.prometheus.points import Columns
@@ -42,6 +44,9 @@ _NUMBER_TAGS: Final = frozenset({message_tag(5), message_tag(7)})
 """``gauge`` and ``sum`` in a ``Metric``."""
 _GUESSES_MAX: Final = 1 << 16
 _SHAPES_MAX: Final = 1 << 14
+_PLAN_BYTES: Final = 300
+_STEP_BYTES: Final = 8
+"""What a plan takes, and each metric in it."""
 
 _pack_double = struct.Struct("<d").pack
 _unpack_int = struct.Struct("<q").unpack
@@ -69,15 +74,17 @@ class Cut(NamedTuple):
 class Singles(Generic[S]):
     """Takes points out of metrics of one point.
 
-    ``has_details``: whether `Columns` get families and starts.
+    ``has_details``: whether `Columns` get families and starts. ``plans_bytes_max``: what plans may
+    take.
     """
 
-    __slots__ = ("_guesses", "_has_details", "_series")
+    __slots__ = ("_guesses", "_has_details", "_plans", "_series")
 
-    def __init__(self, series: SeriesIndex[S], *, has_details: bool) -> None:
+    def __init__(self, series: SeriesIndex[S], *, has_details: bool, plans_bytes_max: int) -> None:
         self._series = series
         self._has_details = has_details
         self._guesses: dict[tuple[int, int, int], Callable[[bytes], _Row]] = {}
+        self._plans: Recent[tuple[int, int, int], Plan] = Recent(plans_bytes_max)
 
     def take(self, wires: Iterator[bytes], scope: Scope, columns: Columns[S]) -> bytes | None:
         """Take serialized metrics as long as they are known; the first that is not, or ``None``."""
@@ -112,14 +119,16 @@ class Singles(Generic[S]):
         return None
 
     def take_all(
-        self, wires: Sequence[bytes], plan: Plan, scope: Scope, columns: Columns[S]
+        self, wires: Sequence[bytes], first: int, scope: Scope, columns: Columns[S]
     ) -> bool:
         """Take serialized metrics if all are known and as planned; none of them otherwise.
 
-        This has a call for each step instead of a step for each metric.
+        ``first``: where in their scope they begin. This has a call for each step instead of a step
+        for each metric.
         """
         count = len(wires)
-        if len(plan) != count:
+        plan = self._plans.get((scope.single_mark, first, count))
+        if plan is None:
             return False
         try:
             rows = [unpack(wire) for unpack, wire in zip(plan, wires, strict=True)]
@@ -145,10 +154,17 @@ class Singles(Generic[S]):
         columns.values += values if doubles == count else doubles_of(values, value_tags)
         return True
 
-    def plan(self, wires: Iterable[bytes]) -> Plan:
-        """The plan for metrics that were all taken; empty if that is no longer known."""
+    def plan(self, wires: Sequence[bytes], first: int, scope: Scope) -> None:
+        """Expect these metrics, which were all taken, to come again in this order."""
         guesses = [self._guesses.get((len(one), one[1], one[one[1] + 3])) for one in wires]
-        return [] if None in guesses else guesses
+        if None in guesses:
+            return  # some were forgotten meanwhile
+        key = (scope.single_mark, first, len(wires))
+        known = self._plans.get(key)
+        if known is None:
+            self._plans.put(key, guesses, _PLAN_BYTES + _STEP_BYTES * len(wires))
+        else:
+            known[:] = guesses
 
     def find(self, wire: bytes, cut: Cut, scope: Scope, columns: Columns[S]) -> bool:
         """Take a metric with the right cut, which is the guess from now on; whether it is known."""
@@ -179,6 +195,11 @@ class Singles(Generic[S]):
             self._guesses.clear()
         name_length = wire[1]
         self._guesses[len(wire), name_length, wire[name_length + 3]] = cut.unpack
+
+    @property
+    def bytes(self) -> int:
+        """What is held, about, beside the series."""
+        return self._plans.bytes
 
     def __repr__(self) -> str:
         return f"<Singles guesses={len(self._guesses)}>"

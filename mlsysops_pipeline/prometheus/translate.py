@@ -81,7 +81,7 @@ TARGET_INFO = Family("target_info", Kind.GAUGE, Type.INFO, help_="Target metadat
 
 CACHE_BYTES = 224 << 20
 """What a translator may remember unless told otherwise: over 200,000 series, each a metric of its
-own, or of 80,000 metrics that have several. It takes as much as there is to remember."""
+own, or of 70,000 metrics that have several. It takes as much as there is to remember."""
 
 P = TypeVar("P")
 
@@ -135,16 +135,18 @@ class Translator(Generic[S]):
             has_scope_labels=options.has_scope_labels,
             takes_deltas=options.takes_deltas,
             resource_labels=options.resource_labels,
-            bytes_max=memory // 6,
+            bytes_max=memory * 3 // 16,
         )
         self._series = SeriesIndex(make_series, options.strategy, memory // 2)
-        self._singles = Singles(self._series, has_details=options.has_details)
+        self._singles = Singles(
+            self._series, has_details=options.has_details, plans_bytes_max=memory // 32
+        )
         self._numbers = NumberReader(
             self._series,
             options.strategy,
             report,
             has_details=options.has_details,
-            outlines_bytes_max=memory // 3,
+            outlines_bytes_max=memory * 9 // 32,
         )
         self._open_metric = view(Signal.METRICS, Depth.RECORD, "Metric").FromString
 
@@ -204,8 +206,7 @@ class Translator(Generic[S]):
         """
         for first in range(0, len(metrics), BATCH_POINTS_MAX):
             piece = metrics[first : first + BATCH_POINTS_MAX]
-            plan = scope.plans.get(first)
-            if plan and self._singles.take_all(piece, plan, scope, columns):
+            if self._singles.take_all(piece, first, scope, columns):
                 if len(columns) >= BATCH_POINTS_MAX:
                     yield None
                 continue
@@ -224,7 +225,7 @@ class Translator(Generic[S]):
                     else:
                         yield from _split(one)
             if are_single:
-                scope.plans[first] = self._singles.plan(piece)
+                self._singles.plan(piece, first, scope)
             if len(columns) >= BATCH_POINTS_MAX:
                 yield None
 
@@ -359,7 +360,8 @@ class Translator(Generic[S]):
     @property
     def bytes(self) -> int:
         """The memory of what is remembered, about."""
-        return self._series.bytes + self._contexts.bytes + self._numbers.bytes
+        parts = (self._series, self._singles, self._contexts, self._numbers)
+        return sum([part.bytes for part in parts])
 
 
 def _split(batch: Numbers[S]) -> Iterator[Numbers[S]]:

@@ -509,6 +509,22 @@ def test_a_new_series_for_every_point_does_not_fill_the_memory(points_per_metric
     assert bench.made >= 200 * len(wires)
 
 
+@pytest.mark.slow
+def test_the_order_of_metrics_is_forgotten_with_senders_that_are_gone() -> None:
+    """Senders that start again have other resources, and as many metrics each."""
+    limit, count = 1 << 17, 1_100
+    bench = Bench(cache_bytes_max=limit)
+    metrics = [gauge(f"g{index}", point()) for index in range(count)]
+    for sender in range(3):
+        wire = request(*metrics, resource=attributes(**{"service.name": str(sender)}))
+        for _ in range(3):
+            batches = bench.batches(wire)
+            assert count == sum(len(batch.points) for batch in batches)
+            labels = {one[0][1] for batch in _numbers(batches) for one in batch.points}
+            assert {(("job", str(sender)),)} == labels
+    assert 0 < bench.translator.bytes <= limit
+
+
 def test_what_was_forgotten_is_found_out_again() -> None:
     bench = Bench(cache_bytes_max=8_000)
     wires = [
