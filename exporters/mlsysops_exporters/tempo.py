@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _NO_URL: Final = HttpUrl("")
 _HTTP_PORT: Final = 4318
 """Where OTLP/HTTP listens unless configured, and OTLP/gRPC does not."""
+_GRPC_PORT: Final = 4317
 _QUERY_PORT: Final = 3200
 """Where Tempo answers queries unless configured, and takes no traces."""
 _SHARED: Final = ("tls", "headers", "auth", "compression", "timeout")
@@ -101,7 +102,7 @@ class Config(OtlpGrpcConfig):
             message, suggestion = "speaks gRPC to 4318, the port of OTLP/HTTP", f"http://{target}"
         elif target.port == _QUERY_PORT:
             message = "3200 is usually Tempo's port for queries, where no traces are taken"
-            suggestion = f"{target.host}:4317"
+            suggestion = str(Target(target.host, _GRPC_PORT))
         else:
             return
         yield Finding(("endpoint",), message, Severity.WARNING, f"write {suggestion}")

@@ -180,6 +180,8 @@ def _old_spellings(outline: Outline) -> Iterator[Problem]:
 
 
 def _unused(outline: Outline) -> Iterator[Problem]:
+    if not outline.has_pipelines_key:
+        return  # an error says so, and a line for each component would hide it
     used = {(component.kind, component.id) for component in outline.used()}
     for kind, components in outline.components.items():
         where = "listed in service.extensions" if kind is Kind.EXTENSION else "in any pipeline"

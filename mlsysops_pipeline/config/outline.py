@@ -119,7 +119,9 @@ def read_outline(root: Node, registry: Registry, decoder: Decoder) -> Outline:
     outline = Outline(root, {kind: {} for kind in Kind}, [], {}, None)
     for key, node in _children(root, (), decoder, "sections").items():
         if key not in _TOP and key != "service":
-            hint = did_you_mean(key, (*_TOP, "service"))
+            words = (*_TOP, "service")
+            hint = "indent it: it is part of service" if key in _SERVICE else ""
+            hint = hint or did_you_mean(key, words)
             decoder.error(node.at, (key,), "unknown key", hint)
     for kind in Kind:
         _read_section(kind, root.child(kind.section), registry, decoder, outline)

@@ -212,6 +212,13 @@ PARTS = [
             )
         ],
     ),
+    (
+        'receivers: {otlp: {protocols: {grpc: }}}\nexporters: {otlp: {endpoint: "a:1"}}\nservice:\npipelines:\n  logs: {}\n',
+        [
+            "F:3:1: service: service must have at least one pipeline",
+            "F:4:1: pipelines: unknown key (indent it: it is part of service)",
+        ],
+    ),
     ("receivers: {\n", ["F:2:1: not YAML: did not find expected node content"]),
     ("a: 1\n---\nb: 2\n", ["F:3:1: more than one YAML document in one file"]),
     ("a: \x07\n", ["F:1:4: not YAML: control characters are not allowed"]),
