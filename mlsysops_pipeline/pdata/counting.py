@@ -8,6 +8,7 @@ though a reader gets only the last. No encoder writes such metrics.
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -72,11 +73,23 @@ def check_elements(signal: Signal, wire: bytes, limit: int = ELEMENTS_MAX) -> No
 
 def count_checked(signal: Signal, wire: bytes, limit: int = ELEMENTS_MAX) -> int:
     """`check_elements` and `count_items` in one, for less than both."""
-    if not limit or len(wire) // _ELEMENT_BYTES_MIN <= limit:
-        return count_items(signal, wire)
-    tally = _Tally(signal, wire, limit)
-    tally.count()
-    return tally.items
+    return checked_counter(signal, limit)(wire)
+
+
+@cache
+def checked_counter(signal: Signal, limit: int = ELEMENTS_MAX) -> Callable[[bytes], int]:
+    """`count_checked` for requests of one signal: for who counts each of them."""
+    count = _item_counter(signal, 0)
+    small = limit * _ELEMENT_BYTES_MIN + _ELEMENT_BYTES_MIN - 1 if limit else sys.maxsize
+
+    def count_one(wire: bytes) -> int:
+        if len(wire) <= small:
+            return count(wire)
+        tally = _Tally(signal, wire, limit)
+        tally.count()
+        return tally.items
+
+    return count_one
 
 
 @cache

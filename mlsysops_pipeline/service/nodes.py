@@ -41,19 +41,16 @@ if TYPE_CHECKING:
 class ReceiverEntry:
     """What one receiver (or connector) sees of the pipelines behind it, for one signal.
 
+    ``admit``: see `Entry.admit`; one refusing pipeline is enough, or its share would be lost.
     ``accept_now``: see `PromptConsumer`.
     """
 
-    __slots__ = ("accept_now", "targets")
+    __slots__ = ("accept_now", "admit", "targets")
 
     def __init__(self, targets: Sequence[Entry] = ()) -> None:
         self.targets = tuple(targets)
+        self.admit = _admit_by_all([target.admit for target in self.targets])
         self.accept_now = prompt_of_all(self.targets)
-
-    def admit(self, size: int) -> None:
-        """See `Entry.admit`: one refusing pipeline is enough, or its share would be lost."""
-        for target in self.targets:
-            target.admit(size)
 
     async def consume(self, payload: Payload) -> None:
         """Give the payload to every pipeline."""
@@ -66,9 +63,9 @@ class ReceiverEntry:
 
 
 class PipelineEntry:
-    """The beginning of a pipeline: admission, and the ledger's ``received``."""
+    """The beginning of a pipeline: admission (`Entry.admit`), and the ledger's ``received``."""
 
-    __slots__ = ("_accept", "gates", "id", "ledger")
+    __slots__ = ("_accept", "admit", "id", "ledger")
 
     def __init__(
         self,
@@ -79,13 +76,8 @@ class PipelineEntry:
     ) -> None:
         self.id = id_
         self.ledger = ledger
-        self.gates = tuple(gates)
+        self.admit = _admit_by_all(gates)
         self._accept = prompt(first)
-
-    def admit(self, size: int) -> None:
-        """See `Entry.admit`."""
-        for gate in self.gates:
-            gate(size)
 
     async def consume(self, payload: Payload) -> None:
         """Count what the pipeline takes."""
@@ -148,7 +140,10 @@ class ProcessorNode:
 
     def accept_now(self, payload: Payload) -> Rest | None:
         """See `PromptConsumer`."""
-        result = self._run(payload)
+        try:
+            result = self.processor.process(payload)
+        except Exception as error:  # noqa: BLE001  the edge: whatever it is, it is translated
+            result = self._recovered(payload, error)
         self._incoming.add(payload.items)
         if result is None:
             return None
@@ -174,38 +169,39 @@ class ProcessorNode:
         """What was removed on the way has been counted, and goes back all the same."""
         self._ledger.created += payload.items - result.items
 
-    def _run(self, payload: Payload) -> Payload | None:
-        try:
-            return self._process(payload)
-        except MalformedError as error:
-            if len(payload.wires) == 1:
-                raise as_consume_error(error) from error
-            return self._run_by_member(payload)
+    def _recovered(self, payload: Payload, error: Exception) -> Payload | None:
+        """What is left of a payload that the processor could not take as it is; or raise."""
+        if not isinstance(error, MalformedError):
+            raise self._translated(error)
+        if len(payload.wires) == 1:
+            raise as_consume_error(error) from error
+        return self._run_by_member(payload)
 
-    def _process(self, payload: Payload) -> Payload | None:
-        try:
-            return self.processor.process(payload)
-        except (ConsumeError, PeerError):
-            raise
-        except Exception as error:
-            self._logger.exception("processor failed; the payload is refused")
-            raise PermanentError(
-                f"processor {self.id} failed: {type(error).__name__}",
-                reason=DropReason.PROCESSOR_ERROR,
-            ) from error
+    def _translated(self, error: Exception) -> Exception:
+        if isinstance(error, (ConsumeError, PeerError)):
+            return error
+        self._logger.error("processor failed; the payload is refused", exc_info=error)
+        failure = PermanentError(
+            f"processor {self.id} failed: {type(error).__name__}",
+            reason=DropReason.PROCESSOR_ERROR,
+        )
+        failure.__cause__ = error
+        return failure
 
     def _run_by_member(self, payload: Payload) -> Payload | None:
         results = []
         for wire in payload.wires:
             member = payload.with_wires(wire)
             try:
-                result = self._process(member)
+                result = self.processor.process(member)
             except MalformedError as error:
                 self._ledger.drop(DropReason.MALFORMED, member.items)
                 self._logger.error(  # noqa: TRY400  a peer's bytes, not our traceback
                     "dropped malformed data from %s: %s", payload.metadata.peer or "?", error
                 )
                 continue
+            except Exception as error:  # noqa: BLE001  the edge
+                raise self._translated(error)  # noqa: B904  it carries its cause
             if result is not None:
                 results.append(result)
         return Payload.merge(results, payload.metadata) if results else None
@@ -249,6 +245,19 @@ class PipelineExit:
 
     def __repr__(self) -> str:
         return f"<PipelineExit destinations={len(self.destinations)}>"
+
+
+def _admit_by_all(gates: Sequence[Callable[[int], None]]) -> Callable[[int], None]:
+    """One function that asks all; the only one itself, which is asked once a request."""
+    if len(gates) == 1:
+        return gates[0]
+    asked = tuple(gates)
+
+    def admit(size: int) -> None:
+        for gate in asked:
+            gate(size)
+
+    return admit
 
 
 def as_consume_error(error: PeerError) -> PermanentError:

@@ -71,6 +71,10 @@ class Action(enum.Enum):
     """Nobody waits for it any more: stop it, and say so with `GrpcConnection.stopped`."""
 
 
+# Reading a member of an enum takes twice as long as reading a name: for what each call does.
+START: Final = Action.START
+STOP: Final = Action.STOP
+
 Work: TypeAlias = "list[tuple[Action, Call]]"
 
 
@@ -192,6 +196,7 @@ class GrpcConnection:
         self._work: Work = []
         self._now_s = now_s
         self._incomplete: list[Call] = []
+        self._was_partial = False
 
     def receive(self, data: bytes, now_s: float) -> Work:
         """What is to be done because of ``data``."""
@@ -215,14 +220,17 @@ class GrpcConnection:
         if partial:
             self.lifetime.on_partial_frame(partial, now_s)
             self._wake(now_s + limits.FRAME_TIMEOUT_S)
-        else:
+            self._was_partial = True
+        elif self._was_partial:
             self.lifetime.on_whole_frames()
+            self._was_partial = False
         if self.connection.is_ended:
             self._stop_all()
         return work
 
     def _wake(self, at_s: float) -> None:
-        self.wake_s = min(self.wake_s, at_s)
+        if at_s < self.wake_s:  # noqa: PLR1730  `min` takes three times as long
+            self.wake_s = at_s
 
     def _take_request(self, event: RequestReceived) -> None:
         stream = event.stream
@@ -294,7 +302,7 @@ class GrpcConnection:
             self._reject(call, GrpcStatus(Code.INTERNAL, "more than one message in a unary call"))
         elif event.ended:
             self._complete(call, buffer)
-        else:
+        elif not self._incomplete or self._incomplete[-1] is not call:
             self._incomplete.append(call)
 
     def _admit(self, call: Call, flag: int, size: int) -> bool:
@@ -343,7 +351,7 @@ class GrpcConnection:
         call.message = message
         call.body_due_s = math.inf
         call.is_started = True
-        self._work.append((Action.START, call))
+        self._work.append((START, call))
 
     def _take_other(self, event: Event) -> None:
         if type(event) is StreamReset:
@@ -399,7 +407,7 @@ class GrpcConnection:
         del self.calls[stream.id]
         if not self.calls:
             self.lifetime.on_idle(self._now_s)
-            self.wake_s = min(self.wake_s, self._now_s + self.service.times.idle_max_s)
+            self._wake(self._now_s + self.service.times.idle_max_s)
         if self.connection.outbound.unsent_bytes:
             self._wake(self.lifetime.on_blocked(self._now_s))
 
@@ -408,7 +416,7 @@ class GrpcConnection:
         self._forget(call)
         if call.is_started:
             self.connection.held_streams += 1
-        self._work.append((Action.STOP, call))
+        self._work.append((STOP, call))
 
     def _stop_all(self) -> None:
         for call in list(self.calls.values()):
@@ -461,7 +469,7 @@ class GrpcConnection:
         self.fail(call, status)
         if is_started:
             self.connection.held_streams += 1
-        self._work.append((Action.STOP, call))
+        self._work.append((STOP, call))
 
     def due_s(self) -> float:
         """When `on_time` has something to do, as far as is known now."""

@@ -11,6 +11,7 @@ from mlsysops_pipeline.transport.http2.status import read_binary_value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mlsysops_pipeline.transport.http2.fields import RequestHead
     from mlsysops_pipeline.transport.http2.headers import FieldBlock
 
 NO_AUTH: Final[Mapping[str, str]] = MappingProxyType({})
@@ -23,23 +24,26 @@ class GrpcRequest:
     the sender's address without the port. ``auth``: what the authenticator found.
     """
 
-    __slots__ = ("_block", "auth", "message", "path", "peer", "wire_bytes")
+    __slots__ = ("_block", "auth", "message", "peer", "wire_bytes")
 
-    def __init__(  # noqa: PLR0917  made for every call
+    def __init__(
         self,
         message: bytes,
         wire_bytes: int,
-        path: str,
         peer: str,
         auth: Mapping[str, str],
         block: FieldBlock,
     ) -> None:
         self.message = message
         self.wire_bytes = wire_bytes
-        self.path = path
         self.peer = peer
         self.auth = auth
         self._block = block
+
+    @property
+    def head(self) -> RequestHead | None:
+        """What its head says: one object for all requests that say the same."""
+        return self._block.head
 
     @property
     def headers(self) -> dict[str, tuple[str, ...]]:
@@ -55,7 +59,7 @@ class GrpcRequest:
         return found
 
     def __repr__(self) -> str:
-        return f"<GrpcRequest {self.path} bytes={len(self.message)} peer={self.peer}>"
+        return f"<GrpcRequest {self.head!r} bytes={len(self.message)} peer={self.peer}>"
 
 
 def read_headers(block: FieldBlock) -> dict[str, tuple[str, ...]]:

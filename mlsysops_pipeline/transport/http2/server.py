@@ -18,7 +18,7 @@ from mlsysops_pipeline.errors import Bug, Code, CollectorError, PeerError
 from mlsysops_pipeline.transport import listen
 from mlsysops_pipeline.transport.complaints import Complaints
 from mlsysops_pipeline.transport.http2 import limits
-from mlsysops_pipeline.transport.http2.grpc import Action, Call, GrpcConnection
+from mlsysops_pipeline.transport.http2.grpc import START, STOP, Call, GrpcConnection
 from mlsysops_pipeline.transport.http2.requests import NO_AUTH, GrpcRequest, read_headers
 from mlsysops_pipeline.transport.http2.status import GrpcStatus
 from mlsysops_pipeline.transport.tls import watch_handshakes
@@ -134,9 +134,9 @@ class GrpcProtocol(asyncio.Protocol):
 
     def _do(self, work: Work) -> None:
         for action, call in work:
-            if action is Action.START:
+            if action is START:
                 self._begin(call)
-            elif action is Action.STOP:
+            elif action is STOP:
                 if call.authentication is not None:
                     call.authentication.cancel()
                 if call.runner is None:
@@ -219,7 +219,7 @@ class GrpcProtocol(asyncio.Protocol):
         """What the method is given; ``message`` is that of the call, decompressed."""
         wire_bytes = len(call.message)
         call.message = b""  # not to be held as long as the call
-        return GrpcRequest(message, wire_bytes, call.path, self.peer, auth, call.block)
+        return GrpcRequest(message, wire_bytes, self.peer, auth, call.block)
 
     def _fail(self, call: Call, error: Exception) -> None:
         """Answer a call that raised; logged, if it is a failure of ours or the peer's fault."""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.fanout import prompt
-from mlsysops_pipeline.pdata.counting import count_checked
+from mlsysops_pipeline.pdata.counting import checked_counter
 from mlsysops_pipeline.pdata.payload import Metadata, Payload
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.transport.outgoing import read_hops
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.component import Entry, Rest, Settings
     from mlsysops_receivers.otlp.config import Config
 
-_METADATA_MAX: Final = 1_024
+METADATA_MAX: Final = 1_024
 _UNITS: Final = {Signal.METRICS: "{datapoint}", Signal.LOGS: "{record}", Signal.TRACES: "{span}"}
 
 
@@ -27,7 +27,7 @@ class Intake:
     __slots__ = (
         "_accept",
         "_accepted",
-        "_elements_max",
+        "_count",
         "_refused",
         "_validate",
         "admit",
@@ -40,7 +40,7 @@ class Intake:
         self.signal = signal
         self.admit = entry.admit
         self._accept = prompt(entry)
-        self._elements_max = config.max_elements
+        self._count = checked_counter(signal, config.max_elements)
         self._validate: Callable[[Signal, bytes], None] | None = None
         if config.validation == "full":
             from mlsysops_pipeline.pdata.validation import validate  # noqa: PLC0415  if it is on
@@ -67,7 +67,7 @@ class Intake:
 
     def take_now(self, wire: bytes, metadata: Metadata) -> Rest | None:
         """The same as far as it goes without waiting: see `PromptConsumer.accept_now`."""
-        items = count_checked(self.signal, wire, self._elements_max)
+        items = self._count(wire)
         if self._validate is not None:
             self._validate(self.signal, wire)
         if not items:
@@ -114,7 +114,7 @@ class Senders:
         key = (peer, hops or "")
         known = self._known.get(key)
         if known is None:
-            if len(self._known) >= _METADATA_MAX:
+            if len(self._known) >= METADATA_MAX:
                 self._known.clear()
             known = Metadata(self._transport, peer, hops=read_hops(hops or ""))
             self._known[key] = known
