@@ -135,6 +135,8 @@ class RequestHeads:
         ):
             return fields  # malformed: interpreting all of them will say how
         block.volatile = volatile
+        if len(volatile) == 1:
+            block.volatile_at = first
         return stable
 
     def __repr__(self) -> str:

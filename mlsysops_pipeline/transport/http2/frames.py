@@ -105,9 +105,13 @@ def settings_frame(values: dict[int, int]) -> bytes:
 SETTINGS_ACK: Final = frame_header(0, SETTINGS, ACK, 0)
 
 
+_PING_HEADER: Final = frame_header(8, PING, 0, 0)
+_PING_ACK_HEADER: Final = frame_header(8, PING, ACK, 0)
+
+
 def ping_frame(payload: bytes, *, ack: bool = False) -> bytes:
     """A PING with its eight bytes."""
-    return frame_header(8, PING, ACK if ack else 0, 0) + payload
+    return (_PING_ACK_HEADER if ack else _PING_HEADER) + payload
 
 
 def reset_frame(stream_id: int, code: int) -> bytes:

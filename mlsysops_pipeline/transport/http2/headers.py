@@ -6,7 +6,8 @@ tables are used here, and the loop is our own, because it must be short for two 
 - Those that send the same block again and again. A block that changed nothing in the dynamic
   table means the same as long as nothing else changes the table, so it is remembered until then.
 - Those that put a new ``grpc-timeout`` into the dynamic table with nearly every request (grpc-go).
-  Every index moves each time, so no block repeats, but the entries do: they are shared tuples.
+  Every index moves each time, so no block repeats, but the entries do: they are shared tuples. A
+  list that differs from the one before in this field only means the same but for it.
 
 The encoder writes what repeats into the peer's dynamic table once and refers to it from then on;
 nothing else is ever inserted, so those references stay what they are.
@@ -14,6 +15,7 @@ nothing else is ever inserted, so those references stay what they are.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hpack.exceptions import HPACKDecodingError
@@ -53,6 +55,10 @@ _STATIC_LAST: Final = len(_STATIC) - 1
 _STATIC_FIELDS: Final = {field: index for index, field in enumerate(_STATIC) if index}
 _STATIC_NAMES: Final = {_STATIC[index][0]: index for index in range(_STATIC_LAST, 0, -1)}
 _INTEGER_OCTETS_MAX: Final = 5
+_SHORT_BYTES_MAX: Final = 8
+_SHORT_STRINGS_MAX: Final = 2_048
+"""Strings of so few bytes are remembered for all connections together."""
+
 _SENSITIVE: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 _huffman = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
 
@@ -63,10 +69,19 @@ class FieldBlock:
     ``list_bytes`` is the size by RFC 9113, section 6.5.2. ``head`` is for whoever interprets the
     fields, and lives as long as the block is remembered. ``volatile``: the fields that it left out.
     ``answer``: the same for whoever interprets the fields of an answer. ``well_formed_as``: what it
-    was found to be well formed as, so that this is checked once.
+    was found to be well formed as, so that this is checked once. ``volatile_at``: where the only
+    volatile field stands in a well-formed head, or -1.
     """
 
-    __slots__ = ("answer", "fields", "head", "list_bytes", "volatile", "well_formed_as")
+    __slots__ = (
+        "answer",
+        "fields",
+        "head",
+        "list_bytes",
+        "volatile",
+        "volatile_at",
+        "well_formed_as",
+    )
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
@@ -75,8 +90,33 @@ class FieldBlock:
         )
         self.head: RequestHead | None = None
         self.volatile: Fields = ()
+        self.volatile_at = -1
         self.answer: AnswerFields | None = None
         self.well_formed_as = ""
+
+    def but_for(self, fields: list[Field]) -> FieldBlock | None:
+        """The block of ``fields``, if they are those of this one but for the volatile one."""
+        at = self.volatile_at
+        if at < 0 or len(fields) != len(self.fields):
+            return None
+        field, before = fields[at], self.fields[at]
+        value = field[1]
+        if field[0] != before[0] or not value.isalnum():
+            return None
+        fields[at] = before
+        is_same = tuple(fields) == self.fields
+        fields[at] = field
+        if not is_same:
+            return None
+        block = FieldBlock.__new__(FieldBlock)
+        block.fields = tuple(fields)
+        block.list_bytes = self.list_bytes + len(value) - len(before[1])
+        block.head = self.head
+        block.volatile = (field,)
+        block.volatile_at = at
+        block.answer = None
+        block.well_formed_as = ""
+        return block
 
 
 class HeaderDecoder:
@@ -95,6 +135,7 @@ class HeaderDecoder:
         self._changed = False
         self._blocks: dict[bytes, FieldBlock] = {}
         self._strings: dict[bytes, bytes] = {}
+        self._last = FieldBlock(())
 
     def decode(self, block: bytes) -> FieldBlock:
         """What ``block`` says."""
@@ -103,11 +144,13 @@ class HeaderDecoder:
             return known
         self._changed = False
         try:
-            decoded = FieldBlock(tuple(self._fields(block)))
+            fields = self._fields(block)
         except IndexError:
             raise ConnectionFault(
                 ErrorCode.COMPRESSION_ERROR, "header block is truncated or names an unknown entry"
             ) from None
+        decoded = self._last.but_for(fields) or FieldBlock(tuple(fields))
+        self._last = decoded
         if decoded.list_bytes > HEADER_LIST_BYTES_MAX:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM,
@@ -185,12 +228,11 @@ class HeaderDecoder:
         raw = block[position:end]
         if not first & 0x80:
             return raw, end
+        if size <= _SHORT_BYTES_MAX:
+            return _unpacked(raw), end
         text = self._strings.get(raw)
         if text is None:
-            try:
-                text = bytes(decode_huffman(raw))
-            except HPACKDecodingError as error:
-                raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, str(error)) from error
+            text = _unpack(raw)
             if len(raw) <= FIELD_CACHE_ENTRY_BYTES_MAX:
                 if len(self._strings) >= FIELD_CACHE_ENTRIES_MAX:
                     self._strings.clear()
@@ -204,10 +246,13 @@ class HeaderDecoder:
             self._table.clear()
             self._table_bytes = 0
             return
-        self._table_bytes += size
-        self._table.append(field)
-        if self._table_bytes > self._table_bytes_max:
-            self._evict()
+        table = self._table
+        table.append(field)
+        left = self._table_bytes_max - self._table_bytes - size
+        while left < 0:  # once or not at all where entries have about the same size
+            name, value = table.pop(0)
+            left += len(name) + len(value) + FIELD_OVERHEAD_BYTES
+        self._table_bytes = self._table_bytes_max - left
 
     def _resize(self, size: int) -> None:
         if size > self._allowed_bytes:
@@ -327,6 +372,19 @@ class HeaderEncoder:
 
     def __repr__(self) -> str:
         return f"<HeaderEncoder inserted={len(self._inserted)} blocks={len(self._blocks)}>"
+
+
+def _unpack(raw: bytes) -> bytes:
+    try:
+        return bytes(decode_huffman(raw))
+    except HPACKDecodingError as error:
+        raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, str(error)) from error
+
+
+_unpacked: Final = lru_cache(_SHORT_STRINGS_MAX)(_unpack)
+"""For all connections: the deadlines of grpc-go are a few hundred values, none of which repeats
+soon.
+"""
 
 
 def _integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.errors import Code
@@ -20,6 +21,9 @@ VOLATILE_FIELDS: Final = frozenset({b"grpc-timeout"})
 """grpc-go writes what is left of the deadline, in microseconds: a new value each time."""
 
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
+_TIMEOUTS_MAX: Final = 1_024
+"""Values that are remembered: those of grpc-go come from a few hundred that lie close together."""
+
 _UNIT_S: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _PROTOBUF: Final = re.compile(rb"application/grpc(\+proto)?[ \t]*(;.*)?", re.IGNORECASE)
 _GRPC: Final = re.compile(rb"application/grpc([+;].*)?", re.IGNORECASE)
@@ -92,10 +96,12 @@ def _value(fields: Fields, wanted: bytes) -> bytes:
 
 def read_timeout(volatile: Fields) -> float | None:
     """Seconds that the caller will wait, if it says so. Raises `ValueError` if it says nonsense."""
-    value = _value(volatile, b"grpc-timeout")
+    return _timeout_s(volatile[-1][1]) if volatile else None
+
+
+@lru_cache(_TIMEOUTS_MAX)
+def _timeout_s(value: bytes) -> float:
     match = _TIMEOUT.fullmatch(value)
     if match is None:
-        if not value and not volatile:
-            return None
         raise ValueError(f"malformed grpc-timeout {value[:32]!r}")
     return int(match[1]) * _UNIT_S[match[2]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from mlsysops_pipeline.transport.http2.fields import (
     response_problem,
     trailers_problem,
 )
-from mlsysops_pipeline.transport.http2.headers import FieldBlock, Fields
+from mlsysops_pipeline.transport.http2.headers import FieldBlock, Fields, HeaderDecoder
 
 GOOD = (
     (b":method", b"POST"),
@@ -83,6 +84,34 @@ def test_volatile_fields_do_not_hide_malformed_heads() -> None:
     assert "after a regular field" in heads.of(early).problem
     broken = FieldBlock((*GOOD, (b"grpc-timeout", b"1\n")))
     assert "forbidden character" in heads.of(broken).problem
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"1S", b"4999958u", b"17m", b"5\n", b"", b"soon?"]),
+            st.sampled_from([(), ((b"x", b"1"),), ((b"x", b"2"),), ((b"te", b"gzip"),)]),
+            st.booleans(),
+        ),
+        max_size=12,
+    )
+)
+def test_a_head_like_the_last_one_means_what_it_says(
+    requests: list[tuple[bytes, tuple[tuple[bytes, bytes], ...], bool]],
+) -> None:
+    """Whatever is derived from the block before is what the block itself would give."""
+    decoder, encoder = HeaderDecoder(), hpack.Encoder()
+    heads = RequestHeads(frozenset({b"grpc-timeout"}))
+    for timeout, extra, is_early in requests:
+        field = (b"grpc-timeout", timeout)
+        fields = (*GOOD, field, *extra) if is_early else (*GOOD, *extra, field)
+        block = decoder.decode(encoder.encode(fields))
+        head = heads.of(block)
+        fresh = FieldBlock(fields)
+        expected = RequestHeads(frozenset({b"grpc-timeout"})).of(fresh)
+        assert (fields, fresh.list_bytes) == (block.fields, block.list_bytes)
+        assert (expected.problem, expected.fields) == (head.problem, head.fields)
+        assert (expected.path, fresh.volatile) == (head.path, block.volatile)
 
 
 def test_remembered_heads_are_bounded() -> None:
