@@ -133,6 +133,8 @@ class Expander:
         if not _NAME.fullmatch(name):
             regex = f"^{_NAME.pattern}$"
             message = f'environment variable "{name}" has invalid name: must match regex {regex}'
+            if name.isdecimal():  # the usual trap of relabelling rules
+                message += f"; write $${{{name}}} if a group of a regular expression is meant"
             self._complain(position, path, message)
             return Node("", position, "")
         value = self._environment.get(name)

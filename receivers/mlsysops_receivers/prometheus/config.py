@@ -11,6 +11,7 @@ from mlsysops_pipeline.config.schema import (
     Duration,
     Finding,
     Severity,
+    WhenWritten,
     no_effect,
     refused,
 )
@@ -104,6 +105,10 @@ class Config(ComponentConfig):
 
     config: PrometheusConfig = PrometheusConfig()
     """A prometheus.yml, as far as it is about scraping. Write `$$` for `$` in it."""
+    scrape_configs: Annotated[
+        Any, WhenWritten(Severity.ERROR, "has its place one level lower, below `config`")
+    ] = None
+    """The jobs stand in `config`, as in a prometheus.yml."""
     trim_metric_suffixes: bool = False
     """Take `_total`, unit and type off the names of metrics, where they are known."""
     target_allocator: Annotated[

@@ -97,6 +97,13 @@ def test_the_quirks_of_the_collector_are_kept(text: str, value: str) -> None:
             ),
         ),
         (
+            "${1}",
+            (
+                'environment variable "1" has invalid name: must match regex '
+                "^[a-zA-Z_][a-zA-Z0-9_]*$; write $${1} if a group of a regular expression is meant"
+            ),
+        ),
+        (
             "${http://x/y}",
             'scheme "http" is not supported for uri "http://x/y"; env, file and yaml are',
         ),

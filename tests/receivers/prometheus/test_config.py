@@ -319,6 +319,15 @@ def test_two_jobs_of_one_name_are_refused_where_the_second_stands() -> None:
     assert lines == [f'{place}: found multiple scrape configs with job name "a"']
 
 
+def test_jobs_beside_config_are_told_where_they_belong() -> None:
+    _, lines = read("scrape_configs:\n- job_name: a\n")
+
+    assert any(
+        line.startswith("f.yaml:1:1: scrape_configs: has its place one level lower")
+        for line in lines
+    )
+
+
 @pytest.mark.parametrize("text", ["", "config:", "config: {scrape_configs: []}"])
 def test_nothing_to_scrape_is_refused(text: str) -> None:
     _, lines = read(text)
