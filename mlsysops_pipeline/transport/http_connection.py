@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from mlsysops_pipeline.errors import Code, MalformedError, PeerError, TooLargeError
 from mlsysops_pipeline.transport import http1
@@ -19,7 +19,7 @@ from mlsysops_pipeline.transport.http_messages import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
     from mlsysops_pipeline.clock import Timer
-    from mlsysops_pipeline.transport.http_server import HttpServer
+    from mlsysops_pipeline.transport.http_server import HttpServer, Later
 
 HEADER_TIMEOUT_S: Final = 60.0
 BODY_TIMEOUT_S: Final = 30.0
@@ -249,17 +249,32 @@ class HttpConnection(asyncio.Protocol):
         return position
 
     def _start(self) -> None:
-        # Not by the supervisor of tasks, whose bookkeeping would be a tenth of a small request:
-        # `_run` lets nothing escape, and a lost connection cancels it.
-        self._task = self._loop.create_task(self._run())
-
-    async def _run(self) -> None:
-        """Run the handler for the request and answer. Nothing escapes but our own cancelling."""
-        request, server = self._request, self._server
+        """Run the handler: at once, as far as it need not wait."""
+        request, body, server = self._request, self._body, self._server
         if request is None:
             return
+        later = None
+        is_plain = request.head.content_encoding in {"", "identity"}
+        if server.handle_now is not None and is_plain and body is not None and body.is_done:
+            self._due_s = math.inf
+            request.body = body.take()
+            try:
+                response = server.handle_now(request)
+            except Exception as error:  # noqa: BLE001  the edge: a bug must cost one request only
+                response = server.refuse(request, error)
+            if isinstance(response, HttpResponse):
+                self._answer(response)
+                return
+            later = response
+        # Not by the supervisor of tasks, whose bookkeeping would be a tenth of a small request:
+        # `_run` lets nothing escape, and a lost connection cancels it.
+        self._task = self._loop.create_task(self._run(request, later))
+
+    async def _run(self, request: HttpRequest, later: Later | None) -> None:
+        """Run the handler, or the rest of it, and answer. Nothing escapes but our cancelling."""
+        server = self._server
         try:
-            response = await self._handle(request)
+            response = await (self._handle(request) if later is None else later())
         except Exception as error:  # noqa: BLE001  the edge: a bug must cost one request only
             response = server.refuse(request, error)
         try:
@@ -276,7 +291,7 @@ class HttpConnection(asyncio.Protocol):
     async def _handle(self, request: HttpRequest) -> HttpResponse:
         server, body = self._server, self._body
         if server.authenticator is not None:
-            request.auth = await server.authenticator.authenticate(self._credentials(request))
+            request.auth = await server.authenticator.authenticate(server.credentials(request))
         if body is None:
             return await server.handler(request)
         if not body.is_done:
@@ -294,15 +309,6 @@ class HttpConnection(asyncio.Protocol):
             content = plain
         request.body = content
         return await server.handler(request)
-
-    def _credentials(self, request: HttpRequest) -> Any:
-        """What the authenticator sees: headers, and query parameters if configured."""
-        auth = self._server.config.auth
-        if auth is None or not auth.request_params:
-            return request.headers
-        found = request.parameters()
-        extra = {name: tuple(found[name]) for name in auth.request_params if name in found}
-        return {**request.headers, **extra}
 
     def _cancel(self) -> None:
         """Stop the handler, if one runs; the server awaits its end."""
@@ -418,9 +424,8 @@ class HttpConnection(asyncio.Protocol):
         self._server.memory.charge(size)
 
     def _release(self) -> None:
-        if self._charged_bytes:
-            self._server.memory.release(self._charged_bytes)
-            self._charged_bytes = 0
+        self._server.memory.release(self._charged_bytes)
+        self._charged_bytes = 0
 
     def _resume_reading(self) -> None:
         if self._transport is not None and self._write_due_s == math.inf:

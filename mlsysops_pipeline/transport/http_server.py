@@ -29,11 +29,13 @@ from mlsysops_pipeline.transport.tls import server_context, watch_handshakes
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from mlsysops_pipeline.component import Settings
     from mlsysops_pipeline.transport.auth import ServerAuthenticator
     from mlsysops_pipeline.transport.server_settings import HttpServerConfig
+
+    Later = Callable[[], Awaitable[HttpResponse]]
 
 __all__ = ["HttpRequest", "HttpResponse", "HttpServer"]
 
@@ -51,6 +53,10 @@ class HttpServer:
     are requests that never reach it (``request`` is ``None`` for what could not be read).
     ``on_head(request)`` sees a request before its body is read and refuses it by raising.
 
+    ``handle_now`` does the same as ``handler``, at once where it need not wait; else it returns how
+    to get the answer by waiting. It is given requests that are complete and not compressed, of
+    senders who need no authentication, and its answers are whole.
+
     `start` raises `OSError` or `ConfigError`; `shutdown` is safe before it and twice.
     """
 
@@ -62,9 +68,11 @@ class HttpServer:
         settings: Settings,
         on_head: Callable[[HttpRequest], None] | None = None,
         on_error: Callable[[HttpRequest | None, Exception], HttpResponse] = plain_refusal,
+        handle_now: Callable[[HttpRequest], HttpResponse | Later] | None = None,
     ) -> None:
         self.config = config
         self.handler = handler
+        self.handle_now = None if config.auth is not None else handle_now
         self.on_head = on_head
         self.on_error = on_error
         self.clock = settings.clock
@@ -90,6 +98,7 @@ class HttpServer:
         self._is_empty.set()
         self._date = ""
         self._date_s = 0
+        self._repeated: tuple[HttpResponse, str, bytes] | None = None
         self.is_stopping = False
 
     async def start(self) -> None:
@@ -195,10 +204,42 @@ class HttpServer:
             self._complaints.say(cause, f"refused {who} at {where!r}: {error.message}")
         return self.on_error(request, error)
 
+    def credentials(self, request: HttpRequest) -> Mapping[str, tuple[str, ...]]:
+        """What the authenticator sees: headers, and query parameters if configured."""
+        auth = self.config.auth
+        if auth is None or not auth.request_params:
+            return request.headers
+        found = request.parameters()
+        extra = {name: tuple(found[name]) for name in auth.request_params if name in found}
+        return {**request.headers, **extra}
+
     def answer(self, request: HttpRequest | None, response: HttpResponse, *, closes: bool) -> bytes:
         """The bytes of a response to ``request``, without the pieces that it may consist of."""
+        known, date = self._repeated, self._now()
+        is_plain = request is not None and self._is_plain(request, response) and not closes
+        if known is not None and is_plain and known[0] is response and known[1] == date:
+            return known[2]
+        made = self._answer(request, response, date, closes=closes)
+        if is_plain:
+            # The next request of this second is told the same: 0.5 instead of 4 us.
+            self._repeated = (response, date, made)
+        return made
+
+    def _is_plain(self, request: HttpRequest, response: HttpResponse) -> bool:
+        """Whether nothing but the response decides what the answer looks like."""
+        return (
+            self.cors is None
+            and len(response.body) < _COMPRESSED_BYTES_MIN
+            and not response.pieces
+            and not request.head.is_http10
+            and request.method != "HEAD"
+        )
+
+    def _answer(
+        self, request: HttpRequest | None, response: HttpResponse, date: str, *, closes: bool
+    ) -> bytes:
         body = response.body
-        fields = [("date", self._now())]
+        fields = [("date", date)]
         if response.content_type:
             fields.append(("content-type", response.content_type))
         fields += response.headers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.errors import Code, PeerError
@@ -17,10 +18,11 @@ from mlsysops_pipeline.transport.rpc_status import encode_status
 from mlsysops_receivers.otlp.intake import Intake, Senders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
-    from mlsysops_pipeline.component import Settings
+    from mlsysops_pipeline.component import Rest, Settings
     from mlsysops_pipeline.memory import MemoryAccount
+    from mlsysops_pipeline.pdata.payload import Metadata
     from mlsysops_pipeline.pdata.signal import Signal
     from mlsysops_receivers.otlp.config import HttpConfig
 
@@ -77,11 +79,22 @@ class OtlpHttp:
         wire = request.body
         if media_type == JSON:
             wire = await self._decoded(intake.signal, wire)
+        await intake.take(wire, self._metadata(request))
+        return _FULL_SUCCESS[media_type]
+
+    def handle_now(
+        self, request: HttpRequest
+    ) -> HttpResponse | Callable[[], Awaitable[HttpResponse]]:
+        """The same, as far as it goes without waiting: see `HttpServer`."""
+        if request.media_type == JSON:
+            return partial(self.handle, request)
+        rest = self._intakes[request.path].take_now(request.body, self._metadata(request))
+        return _FULL_SUCCESS[PROTOBUF] if rest is None else partial(_succeed, rest)
+
+    def _metadata(self, request: HttpRequest) -> Metadata:
         headers = request.headers if self._keeps_headers else None
         hops = request.header(HOPS_HEADER)
-        metadata = self._senders.metadata(request.peer, hops, headers, request.auth)
-        await intake.take(wire, metadata)
-        return _FULL_SUCCESS[media_type]
+        return self._senders.metadata(request.peer, hops, headers, request.auth)
 
     async def _decoded(self, signal: Signal, text: bytes) -> bytes:
         """A JSON body as protobuf; a large one aside, one at a time, for the memory it takes."""
@@ -107,6 +120,11 @@ class OtlpHttp:
         return HttpResponse(told.http_status, _json_status(told), JSON, tuple(headers))
 
 
+async def _succeed(rest: Rest) -> HttpResponse:
+    await rest()
+    return _FULL_SUCCESS[PROTOBUF]
+
+
 def _json_status(told: Refusal) -> bytes:
     status: dict[str, object] = {"code": int(told.code), "message": told.message}
     if told.retry_after_s is not None:
@@ -119,5 +137,10 @@ def make_http(config: HttpConfig, intakes: Iterable[Intake], settings: Settings)
     """The server of OTLP/HTTP, not started."""
     otlp = OtlpHttp(config, intakes, settings.memory)
     return HttpServer(
-        config, otlp.handle, settings=settings, on_head=otlp.on_head, on_error=otlp.on_error
+        config,
+        otlp.handle,
+        settings=settings,
+        on_head=otlp.on_head,
+        on_error=otlp.on_error,
+        handle_now=otlp.handle_now,
     )
