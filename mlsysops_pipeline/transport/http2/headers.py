@@ -52,6 +52,7 @@ _STATIC: Final[tuple[Field, ...]] = (
     *((bytes(name), bytes(value)) for name, value in HeaderTable.STATIC_TABLE),
 )
 _STATIC_LAST: Final = len(_STATIC) - 1
+_LAST_OF_STATIC: Final = 0x80 | _STATIC_LAST
 _STATIC_FIELDS: Final = {field: index for index, field in enumerate(_STATIC) if index}
 _STATIC_NAMES: Final = {_STATIC[index][0]: index for index in range(_STATIC_LAST, 0, -1)}
 _INTEGER_OCTETS_MAX: Final = 5
@@ -172,18 +173,15 @@ class HeaderDecoder:
         while position < end:
             first = block[position]
             position += 1
-            if first & 0x80:  # indexed field
+            if first > _LAST_OF_STATIC:  # indexed field; an entry that is not there is an IndexError
                 index = first & 0x7F
                 if index == 0x7F:
                     index, position = _integer(block, position, 0x7F)
-                if index > _STATIC_LAST:
-                    if index - _STATIC_LAST > len(table):
-                        raise IndexError(index)
-                    append(table[_STATIC_LAST - index])
-                elif index:
-                    append(_STATIC[index])
-                else:
-                    raise IndexError(index)
+                append(table[_STATIC_LAST - index])
+            elif first > 0x80:  # the same, in the static table
+                append(_STATIC[first & 0x7F])
+            elif first == 0x80:
+                raise IndexError(first)
             elif first & 0x40:  # literal, to be inserted
                 name, position = self._name(block, position, first & 0x3F, 0x3F)
                 value, position = self._string(block, position)
