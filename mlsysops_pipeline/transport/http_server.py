@@ -168,7 +168,9 @@ class HttpServer:
 
     def add(self, connection: HttpConnection) -> bool:
         """Whether another connection may be served."""
-        if self.is_stopping or len(self._connections) >= CONNECTIONS_MAX:
+        if self.is_stopping:
+            return False
+        if len(self._connections) >= CONNECTIONS_MAX:
             self.complain("connections", f"more than {CONNECTIONS_MAX} connections")
             return False
         self._connections.add(connection)

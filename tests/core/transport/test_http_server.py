@@ -637,3 +637,15 @@ async def test_connections_have_a_limit(
         other.close()
     assert 1 == len(caplog.messages)  # each cause once a minute
     writer.close()
+
+
+async def test_who_comes_while_it_stops_is_not_called_too_many(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = await serve()
+    running.server.is_stopping = True  # as for those who were accepted just before
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.server.port)
+    with contextlib.suppress(ConnectionResetError):
+        assert b"" == await reader.read()
+    writer.close()
+    assert [] == caplog.messages
