@@ -107,7 +107,8 @@ def _item_counter(signal: Signal, level: int) -> Callable[[bytes], int]:
             raise _malformed(signal, error) from error
         items = 0
         for _, member in data:
-            items += len(member.data_points)
+            if type(member) is not bytes:  # its name, description and unit are
+                items += len(member.data_points)
         return items
 
     return count
@@ -154,7 +155,8 @@ def _malformed(signal: Signal, error: DecodeError) -> MalformedError:
 def child_tags(signal: Signal, level: int) -> frozenset[int]:
     """The tags of the fields in which a ``CONTAINERS[signal][level]`` holds the next level."""
     found = view(signal, Depth.COUNTING, CONTAINERS[signal][level]).DESCRIPTOR.fields
-    return frozenset(message_tag(field.number) for field in found)
+    names = PATHS[signal][level]
+    return frozenset(message_tag(field.number) for field in found if field.name in names)
 
 
 class _Tally:

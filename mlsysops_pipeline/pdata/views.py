@@ -79,6 +79,11 @@ class Depth(enum.Enum):
     """Everything that OTLP names."""
 
 
+_REPLACED = frozenset(
+    {"name", "description", "unit", "aggregation_temporality", "is_monotonic"},
+)
+"""Scalars of metrics that merged views name."""
+
 _CLOSED: dict[Depth, frozenset[str]] = {
     Depth.RESOURCE: frozenset({"scope_metrics", "scope_logs", "scope_spans", "entity_refs"}),
     Depth.SCOPE: frozenset({"attributes", "entity_refs", "metrics", "log_records", "spans"}),
@@ -317,7 +322,8 @@ def _merged_file(signal: Signal, closed: int) -> FileDescriptorProto:
 
     Protobuf merges what comes again of a singular message, so one message per level remains. At
     the end of the path stand repeated bytes. The members of a metric's ``data`` are outside their
-    oneof, so that none of them replaces another.
+    oneof, so that none of them replaces another. What nearly every metric says of itself is named
+    too, so that one replaces the other: collecting it as unknown would take a third of the time.
     """
     from google.protobuf.descriptor_pb2 import FileDescriptorProto  # noqa: PLC0415  on first use
 
@@ -328,6 +334,14 @@ def _merged_file(signal: Signal, closed: int) -> FileDescriptorProto:
         name, level = waiting.pop()
         message = file.message_type.add(name=_flat(name))
         for source in official[name].field:
+            if source.name in _REPLACED:
+                kind = source.TYPE_BYTES if source.type == source.TYPE_STRING else source.TYPE_INT64
+                message.field.add(
+                    name=source.name,
+                    number=source.number,
+                    type=kind,
+                    label=source.LABEL_OPTIONAL,
+                )
             if source.name not in PATHS[signal][level]:
                 continue
             field = message.field.add(name=source.name, number=source.number)
