@@ -47,9 +47,12 @@ class _Key:
 class Pieces:
     """Structured metadata for serialized attributes."""
 
-    def __init__(self, rules: Rules, names: Names) -> None:
+    def __init__(
+        self, rules: Rules, names: Names, forgotten: Callable[[], None] = lambda: None
+    ) -> None:
         self._rules = rules
         self._names = names
+        self._forgotten = forgotten
         self._keys: dict[bytes, _Key] = {}
         self._cache = ByteCache(_CACHE_BYTES)
         self.get: Callable[[bytes], bytes | None] = self._cache.get
@@ -61,6 +64,7 @@ class Pieces:
             self._keys.clear()
             self._cache = ByteCache(_CACHE_BYTES)
             self.get = self._cache.get
+            self._forgotten()
 
     def of(self, attributes: Iterable[bytes]) -> tuple[bytes, tuple[bytes, ...]] | None:
         """The metadata of a record, and which of its attributes are labels instead.
