@@ -1,0 +1,102 @@
+"""Which stream a point belongs to (conformance DM-1).
+
+A stream is told by resource, scope, metric name, type, unit, temporality, monotonicity and the
+attributes of its points, in whatever order a sender writes them. Its key is a hash of 61 bits that
+holds a secret of the process: among a million streams, one in 10 ** 12 new ones would be taken for
+another, and to keep the attributes would cost more memory than all else that is kept.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import DecodeError
+
+from mlsysops_pipeline.errors import MalformedError
+from mlsysops_pipeline.pdata.signal import Signal
+from mlsysops_pipeline.pdata.views import Depth, view
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_GENERATION_MAX = 100_000
+"""Lists of attributes in each of the two generations that are remembered (180 bytes each)."""
+_pack_double = struct.Struct("<d").pack
+
+
+class Identities:
+    """Keys of resources, scopes, metrics and points of views that leave attributes closed."""
+
+    __slots__ = ("_old", "_young")
+
+    def __init__(self) -> None:
+        self._young: dict[int, int] = {}
+        self._old: dict[int, int] = {}
+
+    def attributes(self, wires: Iterable[bytes]) -> int:
+        """The key of serialized attributes, the same in any order. Raises `MalformedError`."""
+        raw = hash(tuple(wires))
+        found = self._young.get(raw)
+        if found is None:
+            found = self._old.get(raw)
+            if found is None:
+                found = hash(canonical_attributes(wires))
+            if len(self._young) >= _GENERATION_MAX:
+                self._young, self._old = {}, self._young
+            self._young[raw] = found
+        return found
+
+    def group(self, group: Any) -> int:
+        """The key of a ``ResourceMetrics``' resource. Raises `MalformedError`."""
+        return self.attributes(group.resource.attributes)
+
+    def scope(self, resource: int, block: Any) -> int:
+        """The key of a ``ScopeMetrics``' scope. Raises `MalformedError`."""
+        scope = block.scope
+        return hash((resource, scope.name, scope.version, self.attributes(scope.attributes)))
+
+    @staticmethod
+    def metric(scope: int, metric: Any, kind: str) -> int:
+        """The key of a metric whose ``data`` is ``kind``. The description does not count."""
+        data = getattr(metric, kind)
+        return hash(
+            (
+                *(scope, metric.name, metric.unit, kind),
+                getattr(data, "aggregation_temporality", 0),
+                getattr(data, "is_monotonic", False),
+            )
+        )
+
+    def point(self, metric: int, attributes: Iterable[bytes]) -> int:
+        """The key of a stream. Raises `MalformedError`."""
+        return hash((metric, self.attributes(attributes)))
+
+
+def canonical_attributes(wires: Iterable[bytes]) -> tuple[Any, ...]:
+    """Serialized attributes as something that is equal for equal ones. Raises `MalformedError`."""
+    parse = view(Signal.METRICS, Depth.FULL, "KeyValue").FromString
+    try:
+        pairs: list[Any] = [parse(wire) for wire in wires]
+    except DecodeError as error:
+        raise MalformedError(f"no protobuf attribute: {error}") from error
+    return _pairs(pairs)
+
+
+def _pairs(pairs: Iterable[Any]) -> tuple[Any, ...]:
+    found = [(pair.key, _value(pair.value)) for pair in pairs]
+    return tuple(sorted(found, key=lambda pair: (pair[0], hash(pair[1]))))
+
+
+def _value(value: Any) -> tuple[Any, ...]:
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return ()
+    content = getattr(value, kind)
+    if kind == "array_value":
+        return (kind, *map(_value, content.values))
+    if kind == "kvlist_value":
+        return (kind, _pairs(content.values))
+    if kind == "double_value":
+        return (kind, _pack_double(content))  # a NaN is not equal to itself
+    return (kind, content)
