@@ -73,6 +73,8 @@ class DropReason(enum.StrEnum):
     """A processor failed on it."""
     EXPORT_ERROR = "export_error"
     """An exporter failed on it with an error of its own."""
+    NO_ROUTE = "no_route"
+    """No route of a routing table was for it, and the table has no default."""
     CARDINALITY = "cardinality"
     """A limit on distinct keys was reached."""
     REFUSED = "refused"

@@ -85,6 +85,23 @@ async def _go_on(
     _judge(errors, count)
 
 
+async def give_parts(parts: Sequence[tuple[Accept, Payload]]) -> None:
+    """Give each consumer its own payload, even if an earlier one failed; raise what failed.
+
+    The parts are different data, so that none of them may be given up because another was taken.
+    """
+    errors: list[ConsumeError] = []
+    for accept, payload in parts:
+        try:
+            rest = accept(payload)
+            if rest is not None:
+                await rest()
+        except ConsumeError as error:
+            errors.append(error)
+    if errors:
+        raise combined(errors)
+
+
 def _judge(errors: Sequence[ConsumeError], count: int) -> None:
     """What the errors of some of ``count`` destinations mean for the sender."""
     if not errors:

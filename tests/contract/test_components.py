@@ -46,6 +46,11 @@ SMALLEST: dict[tuple[Kind, str], Any] = {
     (Kind.EXPORTER, "otlp_http"): {"endpoint": "http://127.0.0.1:1"},
     (Kind.EXPORTER, "prometheus"): {"endpoint": "127.0.0.1:0"},
     (Kind.EXPORTER, "tempo"): {"endpoint": "127.0.0.1:1"},
+    (Kind.CONNECTOR, "routing"): {
+        "table": [
+            {"condition": 'resource.attributes["a"] == "b"', "pipelines": ["metrics"]},
+        ]
+    },
     (Kind.EXTENSION, "basicauth"): {"htpasswd": {"inline": "user:password"}},
     (Kind.EXTENSION, "bearertokenauth"): {"token": "secret"},
     (Kind.EXTENSION, "headers_setter"): {"headers": [{"key": "a", "value": "b"}]},

@@ -1,0 +1,64 @@
+"""What choosing data costs: `python -m benchmarks.micro_routing`.
+
+Microseconds a request and nanoseconds an item, the CPU time of the best of many runs. "one way":
+all of a request goes to the same pipeline; "shared out": ten resources fall into two pipelines.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks.micro_pdata import best_ns
+from mlsysops_pipeline.component import Kind, PipelineID
+from mlsysops_pipeline.config.decode import parse_config
+from mlsysops_pipeline.connectors.routing import RoutingConnector
+from mlsysops_pipeline.connectors.routing.config import Config
+from mlsysops_pipeline.pdata.payload import Payload
+from mlsysops_pipeline.pdata.signal import Signal
+from mlsysops_pipeline.testing import Sink, make_settings, make_wire
+
+_ITEMS = 1_000
+_CONDITIONS = {
+    "resource": 'resource.attributes["service.name"] == "service-0"',
+    "metric": 'IsMatch(metric.name, "^test.metric.[0-4]")',
+    "datapoint": 'datapoint.attributes["key.0"] == "value-1-0"',
+}
+
+
+def _payload(groups: int, points_per_metric: int) -> Payload:
+    wire = b"".join(
+        make_wire(
+            Signal.METRICS,
+            _ITEMS // groups,
+            points_per_metric=points_per_metric,
+            seed=number % 2,
+        )
+        for number in range(groups)
+    )
+    return Payload(Signal.METRICS, wire, items=_ITEMS)
+
+
+def _routing(condition: str) -> RoutingConnector:
+    rows = [{"condition": condition, "pipelines": ["metrics/a"]}]
+    config = parse_config(Config, {"table": rows, "default_pipelines": ["metrics/b"]})
+    entries = {PipelineID(Signal.METRICS, name): Sink() for name in "ab"}
+    return RoutingConnector(config, make_settings("routing", kind=Kind.CONNECTOR), entries)
+
+
+def _report(name: str, took_ns: float) -> None:
+    print(f"{name:44} {took_ns / 1_000:9.1f} us {took_ns / _ITEMS:9.1f} ns an item")
+
+
+def main() -> None:
+    """Print the table."""
+    for condition, text in _CONDITIONS.items():
+        connector = _routing(text)
+        for points in (10, 1):
+            for groups, way in ((1, "one way"), (10, "shared out")):
+                payload = _payload(groups, points)
+                name = f"routing by {condition}, {points} a metric, {way}"
+                _report(name, best_ns(partial(connector._parts, payload, [])))  # noqa: SLF001
+
+
+if __name__ == "__main__":
+    main()

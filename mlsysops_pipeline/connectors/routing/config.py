@@ -1,0 +1,96 @@
+"""The keys of the routing connector (component reference, D1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable  # noqa: TC003  pydantic reads annotations
+from typing import Annotated, Literal
+
+from mlsysops_pipeline.component import PipelineID
+from mlsysops_pipeline.conditions import CONTEXTS, Condition, ConditionError, compile_condition
+from mlsysops_pipeline.config.schema import (
+    CaseInsensitive,
+    ComponentConfig,
+    Finding,
+    Severity,
+    refused,
+)
+
+_STATEMENT = re.compile(r"\s*route\(\s*\)(?:\s+where\s+(?P<condition>.*))?\s*", re.DOTALL)
+
+
+class RouteConfig(ComponentConfig):
+    """One row of the table: which data, and where to."""
+
+    context: str = ""
+    """What is chosen: resource, metric, datapoint, log, span or otelcol (``request``, for what the
+    sender's headers say). Empty: what the deepest prefix of a path tells, else resource."""
+    condition: str = ""
+    """Which data. Comparison of attributes in OTTL's form; an error names what there is."""
+    statement: str = ""
+    """The same as ``route() where CONDITION``; ``route()`` alone takes everything."""
+    pipelines: tuple[PipelineID, ...] = ()
+    """Where to: pipelines that have this connector as a receiver."""
+    action: Annotated[Literal["move", "copy"], CaseInsensitive()] = "move"
+    """move: later rows and the default do not see what this row took. copy: they do."""
+
+    def check(self) -> Iterable[Finding]:
+        """One condition that is understood, and a pipeline."""
+        if not self.pipelines:
+            yield Finding(("pipelines",), "invalid route: no pipelines defined")
+        if self.condition and self.statement:
+            yield Finding((), "invalid route: both condition and statement provided")
+            return
+        if not (self.condition or self.statement):
+            yield Finding((), "invalid route: no condition or statement provided")
+            return
+        if self.context and self.context not in CONTEXTS:
+            yield Finding(
+                ("context",),
+                f"invalid context: {self.context}",
+                suggestion=f"one of {', '.join(CONTEXTS)}",
+            )
+            return
+        if self.context == "request" and self.statement:
+            yield Finding(("statement",), "\"request\" context requires a 'condition'")
+            return
+        try:
+            self.compiled()
+        except ConditionError as error:
+            yield Finding(("condition" if self.condition else "statement",), str(error))
+
+    def compiled(self) -> Condition:
+        """The condition. Raises `ConditionError`."""
+        if self.condition:
+            return compile_condition(self.condition, self.context)
+        match = _STATEMENT.fullmatch(self.statement)
+        if match is None:
+            raise ConditionError(
+                "only `route()` and `route() where CONDITION` are supported as statements"
+            )
+        return compile_condition(match["condition"] or "true == true", self.context)
+
+
+class Config(ComponentConfig):
+    """A table of at least one row, and where the rest goes."""
+
+    table: tuple[RouteConfig, ...] = ()
+    """The rows, in order: the first that moves an item is the last to see it."""
+    default_pipelines: tuple[PipelineID, ...] = ()
+    """Where data goes that no row moved. None: it is dropped and counted as ``no_route``."""
+    error_mode: Literal["ignore", "silent", "propagate"] = "ignore"
+    """What to do when a condition fails; those that are supported here never do."""
+    match_once: Annotated[bool, refused("the Collector has removed it", unless=True)] = True
+    """Only for old files, where true asks for what a ``move`` does."""
+
+    def check(self) -> Iterable[Finding]:
+        """A table is needed; what has no default can be lost."""
+        if not self.table:
+            yield Finding(("table",), "invalid routing table: the routing table is empty")
+        elif not self.default_pipelines:
+            yield Finding(
+                (),
+                "without default_pipelines, data that no row of the table moves is dropped "
+                "(reason no_route)",
+                Severity.WARNING,
+            )
