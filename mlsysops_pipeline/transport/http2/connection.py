@@ -303,18 +303,19 @@ class Connection:
         if problem:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, problem)
         is_too_large = block.list_bytes > limits.HEADER_LIST_BYTES
+        if is_too_large:
+            self._spend(self._allowance.large, "header lists that are too large")
         self._events.append(RequestReceived(stream, head, block, ended, is_too_large))
 
     def _take_response(self, stream: Stream, block: FieldBlock, *, ended: bool) -> None:
-        problem = response_problem(block)
+        problem = response_problem(block, ended=ended)
         if problem:
             raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR, problem)
         if block.fields[0][1][:1] == b"1":  # informational: the answer is still to come
-            if ended:
-                raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR, "1xx ends the stream")
             self._spend_idle("informational responses")
             return
         stream.is_responded = True
+        stream.length_left = block.content_length
         self._events.append(happened.ResponseReceived(stream, block, ended))
         if ended:
             self._end_remote(stream)

@@ -81,14 +81,8 @@ class RequestHead:
                 return ":scheme or :path with CONNECT"
         elif not self.scheme or not self.path:
             return "no :scheme or no :path"
-        lengths = {value for name, value in regular if name == b"content-length"}
-        if len(lengths) > 1:
-            return "several values of content-length"
-        for value in lengths:
-            if not _LENGTH.fullmatch(value):
-                return "content-length is not a number"
-            self.content_length = int(value)
-        return ""
+        self.content_length, problem = _content_length(regular)
+        return problem
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method!r} {self.path!r} problem={self.problem!r}>"
@@ -153,18 +147,40 @@ def trailers_problem(block: FieldBlock) -> str:
     return problem
 
 
-def response_problem(block: FieldBlock) -> str:
-    """Why the head of a response is malformed; empty when it is not."""
-    if block.well_formed_as == "response":
-        return ""
-    pseudo: dict[bytes, bytes] = {}
-    problem = _split(block.fields, _RESPONSE_PSEUDO, pseudo, [])
-    if problem:
-        return problem
-    if not _STATUS.fullmatch(pseudo.get(b":status", b"")):
-        return "no :status"
-    block.well_formed_as = "response"
+def response_problem(block: FieldBlock, *, ended: bool = False) -> str:
+    """Why the head of a response is malformed; empty when it is not.
+
+    ``ended``: it is all of the response. Sets ``block.content_length``.
+    """
+    if block.well_formed_as != "response":
+        pseudo: dict[bytes, bytes] = {}
+        regular: list[Field] = []
+        problem = _split(block.fields, _RESPONSE_PSEUDO, pseudo, regular)
+        if not problem and not _STATUS.fullmatch(pseudo.get(b":status", b"")):
+            problem = "no :status"
+        if not problem:
+            block.content_length, problem = _content_length(regular)
+        if problem:
+            return problem
+        block.well_formed_as = "response"
+    if ended and block.fields[0][1][:1] == b"1":
+        return "1xx ends the stream"
+    if ended and block.content_length > 0:
+        return "body is not as long as content-length"
     return ""
+
+
+def _content_length(fields: list[Field]) -> tuple[int, str]:
+    """What ``content-length`` says, or `NO_LENGTH`; and what is wrong with it."""
+    lengths = {value for name, value in fields if name == b"content-length"}
+    if not lengths:
+        return NO_LENGTH, ""
+    if len(lengths) > 1:
+        return NO_LENGTH, "several values of content-length"
+    value = lengths.pop()
+    if not _LENGTH.fullmatch(value):
+        return NO_LENGTH, "content-length is not a number"
+    return int(value), ""
 
 
 def _split(

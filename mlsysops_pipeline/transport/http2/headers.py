@@ -24,6 +24,7 @@ from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
+from mlsysops_pipeline.transport.http2.fields import NO_LENGTH
 from mlsysops_pipeline.transport.http2.frames import (
     DEFAULT_TABLE_BYTES,
     ConnectionFault,
@@ -71,11 +72,12 @@ class FieldBlock:
     fields, and lives as long as the block is remembered. ``volatile``: the fields that it left out.
     ``answer``: the same for whoever interprets the fields of an answer. ``well_formed_as``: what it
     was found to be well formed as, so that this is checked once. ``volatile_at``: where the only
-    volatile field stands in a well-formed head, or -1.
+    volatile field stands in a well-formed head, or -1. ``content_length``: of a response.
     """
 
     __slots__ = (
         "answer",
+        "content_length",
         "fields",
         "head",
         "list_bytes",
@@ -92,6 +94,7 @@ class FieldBlock:
         self.head: RequestHead | None = None
         self.volatile: Fields = ()
         self.volatile_at = -1
+        self.content_length = NO_LENGTH
         self.answer: AnswerFields | None = None
         self.well_formed_as = ""
 
@@ -115,6 +118,7 @@ class FieldBlock:
         block.head = self.head
         block.volatile = (field,)
         block.volatile_at = at
+        block.content_length = NO_LENGTH
         block.answer = None
         block.well_formed_as = ""
         return block
@@ -173,7 +177,9 @@ class HeaderDecoder:
         while position < end:
             first = block[position]
             position += 1
-            if first > _LAST_OF_STATIC:  # indexed field; an entry that is not there is an IndexError
+            if (
+                first > _LAST_OF_STATIC
+            ):  # indexed field; an entry that is not there is an IndexError
                 index = first & 0x7F
                 if index == 0x7F:
                     index, position = _integer(block, position, 0x7F)

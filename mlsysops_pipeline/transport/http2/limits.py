@@ -114,6 +114,9 @@ PINGS: Final = Rate(burst=100, per_s=20)
 EMPTY_FRAMES: Final = Rate(burst=100, per_s=10)
 """DATA, HEADERS or CONTINUATION without content that end nothing."""
 
+LARGE_HEADERS: Final = Rate(burst=100, per_s=10)
+"""Requests whose header list is above `HEADER_LIST_BYTES`; each has been unpacked for nothing."""
+
 WINDOW_UPDATES: Final = Rate(burst=5_000, per_s=500)
 """WINDOW_UPDATE frames; each stream gives four back, DATA that we send three."""
 
@@ -159,13 +162,14 @@ class Budget:
 class Allowance:
     """What one peer may still do, by kind of frame."""
 
-    __slots__ = ("empties", "idles", "pings", "refusals", "resets", "settings", "updates")
+    __slots__ = ("empties", "idles", "large", "pings", "refusals", "resets", "settings", "updates")
 
     def __init__(self) -> None:
         self.resets = Budget(RESETS)
         self.settings = Budget(SETTINGS_FRAMES)
         self.pings = Budget(PINGS)
         self.empties = Budget(EMPTY_FRAMES)
+        self.large = Budget(LARGE_HEADERS)
         self.updates = Budget(WINDOW_UPDATES)
         self.idles = Budget(IDLE_FRAMES)
         self.refusals = Budget(STREAMS_REFUSED)

@@ -136,6 +136,22 @@ def test_trailers_and_responses() -> None:
     assert "does not belong" in response_problem(FieldBlock(both))
 
 
+def test_bodies_of_responses_are_as_long_as_they_say() -> None:
+    # RFC 9113, section 8.1.1
+    def block(*lengths: bytes) -> FieldBlock:
+        fields = [(b"content-length", length) for length in lengths]
+        return FieldBlock(((b":status", b"200"), *fields))
+
+    assert "not a number" in response_problem(block(b"many"))
+    assert "several values" in response_problem(block(b"1", b"2"))
+    promising = block(b"12")
+    assert "" == response_problem(promising)
+    assert 12 == promising.content_length
+    assert "not as long" in response_problem(promising, ended=True)
+    assert "" == response_problem(block(b"0"), ended=True)  # as tonic does
+    assert NO_LENGTH == FieldBlock(()).content_length
+
+
 @given(st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=12)), max_size=6))
 def test_random_fields_never_raise(fields: list[tuple[bytes, bytes]]) -> None:
     RequestHead((*GOOD[:4], *fields))
