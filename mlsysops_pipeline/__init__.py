@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlsysops_pipeline.component import ExportResult, Factory, Kind, Settings, Stability
     from mlsysops_pipeline.errors import ConfigError, PermanentError, RetryableError
+    from mlsysops_pipeline.functions.options import collector_processor
+    from mlsysops_pipeline.functions.telemetry import Telemetry
     from mlsysops_pipeline.pdata.payload import Metadata, Payload
     from mlsysops_pipeline.pdata.signal import Signal
     from mlsysops_pipeline.registry import Registry
@@ -33,6 +35,8 @@ __all__ = [
     "Settings",
     "Signal",
     "Stability",
+    "Telemetry",
+    "collector_processor",
 ]
 
 _HOMES = {
@@ -49,6 +53,8 @@ _HOMES = {
     "Settings": "component",
     "Signal": "pdata.signal",
     "Stability": "component",
+    "Telemetry": "functions.telemetry",
+    "collector_processor": "functions.options",
 }
 
 

@@ -22,6 +22,7 @@ from mlsysops_pipeline.ids import ComponentID, PipelineID
 if TYPE_CHECKING:
     import logging
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from pydantic import BaseModel
 
@@ -244,7 +245,8 @@ class Settings:
     """What code gives to a component, beside the `Config` that its user writes.
 
     ``ledger``: the pipeline's for processors, ``None`` for other kinds (the core counts what
-    receivers and exporters do). ``pipeline``: set for processors.
+    receivers and exporters do). ``pipeline``: set for processors. ``folders``: where the files of
+    the configuration are.
     """
 
     id: ComponentID
@@ -259,6 +261,7 @@ class Settings:
     pipeline: PipelineID | None = None
     ledger: PipelineLedger | None = None
     exporter_ledgers: Mapping[Signal, ExporterLedger] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
 
     @property
     def pipeline_ledger(self) -> PipelineLedger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsysops_pipeline.component import Factory, Kind
@@ -68,6 +69,14 @@ class Configuration:
             Kind.CONNECTOR: self.connectors,
             Kind.EXTENSION: self.extensions,
         }[kind]
+
+    def folders(self) -> tuple[Path, ...]:
+        """Where the files are in which processors are written, absolute, in order."""
+        section = self.root.child("processors")
+        nodes = section.value if section is not None and isinstance(section.value, dict) else {}
+        written = [Path(node.at.source) for node in nodes.values()]
+        found = [path.resolve().parent for path in written if path.is_file()]
+        return tuple(dict.fromkeys(found))
 
     def __repr__(self) -> str:
         counts = " ".join(f"{kind.section}={len(self.sections(kind))}" for kind in Kind)

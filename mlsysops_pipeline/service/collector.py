@@ -15,6 +15,7 @@ from mlsysops_pipeline.registry import Registry
 from mlsysops_pipeline.service import lifecycle
 from mlsysops_pipeline.service.embedding import (
     Source,
+    processor_factory,
     sink_factory,
     source_factory,
     with_embedded,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.clock import Clock
     from mlsysops_pipeline.component import ComponentStatus
     from mlsysops_pipeline.config import Configuration, ConfigurationSource
+    from mlsysops_pipeline.functions.telemetry import Telemetry
     from mlsysops_pipeline.ledger import ExporterLedger, PipelineLedger
     from mlsysops_pipeline.meter import Sample
     from mlsysops_pipeline.pdata.payload import Payload
@@ -52,8 +54,9 @@ class Collector:
 
     ``sources``: names of receivers that this program feeds by `feed`. ``sinks``: exporters that
     are functions of this program: ``async def sink(payload)``; what they raise is answered like
-    any exporter's error. Both are component types under their own name, so pipelines refer to
-    them without any further configuration.
+    any exporter's error. ``processors``: functions as the processor `python` calls them, as their
+    `collector_processor` decorator says. All are component types under their own name, so
+    pipelines refer to them without any further configuration.
 
     Raises `ConfigError` with every problem at once. Warnings are logged.
     """
@@ -64,12 +67,14 @@ class Collector:
         *,
         sources: Iterable[str] = (),
         sinks: Mapping[str, Callable[[Payload], Awaitable[None]]] | None = None,
+        processors: Mapping[str, Callable[[Telemetry], Any]] | None = None,
         registry: Registry | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._sinks = dict(sinks or {})
         embedded = [source_factory(name) for name in sources]
         embedded += [sink_factory(name, sink) for name, sink in self._sinks.items()]
+        embedded += [processor_factory(name, call) for name, call in (processors or {}).items()]
         self.registry = (registry or Registry.installed()).extended(embedded)
         self.configuration = _checked(config, self.registry, embedded)
         self._clock = clock or SystemClock()
@@ -78,6 +83,7 @@ class Collector:
         self._around = Surroundings(self._clock, self._board)
         metrics_level = self.configuration.service.telemetry.metrics.level
         self._around.meter.is_detailed = metrics_level == "detailed"
+        self._around.folders = self.configuration.folders()
         self._process = ProcessMetrics(self._around)
         self._tasks = Tasks(_LOGGER)
         self._telemetry: TelemetryServer | None = None

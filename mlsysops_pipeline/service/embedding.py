@@ -1,4 +1,4 @@
-"""Receivers and exporters that are functions of the embedding program."""
+"""Receivers, processors and exporters that are functions of the embedding program."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from mlsysops_pipeline.config import DictSource, SetSource
 from mlsysops_pipeline.config.schema import ComponentConfig, Duration, Section
 from mlsysops_pipeline.delivery import DeliveryConfig, QueueConfig, RetryConfig
 from mlsysops_pipeline.errors import PermanentError
+from mlsysops_pipeline.functions.options import CallConfig, options_of
+from mlsysops_pipeline.functions.processor import FunctionProcessor
 from mlsysops_pipeline.pdata.signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from mlsysops_pipeline.component import Consumer
     from mlsysops_pipeline.config import ConfigurationSource
+    from mlsysops_pipeline.functions.options import Options
+    from mlsysops_pipeline.functions.telemetry import Telemetry
     from mlsysops_pipeline.pdata.payload import Payload
 
 
@@ -100,6 +105,25 @@ def sink_factory(name: str, call: Callable[[Payload], Awaitable[None]]) -> Facto
         Kind.EXPORTER,
         name,
         SinkConfig,
+        create,
+        signals=frozenset(Signal),
+        stability=Stability.STABLE,
+    )
+
+
+def processor_factory(name: str, function: Callable[[Telemetry], Any]) -> Factory:
+    """A processor type called ``name`` that calls ``function``; its keys are those of `python`."""
+
+    def create(config: CallConfig, settings: Settings, next_: Consumer) -> FunctionProcessor:
+        def find() -> tuple[Callable[[Telemetry], Any], Options]:
+            return function, config.over(options_of(function))
+
+        return FunctionProcessor(find, settings, next_)
+
+    return Factory(
+        Kind.PROCESSOR,
+        name,
+        CallConfig,
         create,
         signals=frozenset(Signal),
         stability=Stability.STABLE,

@@ -13,6 +13,7 @@ from mlsysops_pipeline.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from mlsysops_pipeline.clock import Clock
     from mlsysops_pipeline.component import ComponentStatus, Extension, PipelineID
@@ -33,6 +34,7 @@ class Surroundings:
     memory: MemoryAccount = field(default_factory=MemoryAccount)
     extensions: dict[ComponentID, Extension] = field(default_factory=dict)
     tasks: list[Tasks] = field(default_factory=list)
+    folders: tuple[Path, ...] = ()
     is_ready: bool = False
 
     def settings(
@@ -61,6 +63,7 @@ class Surroundings:
             signals=frozenset(signals),
             pipeline=pipeline,
             ledger=ledger,
+            folders=self.folders,
         )
 
 

@@ -39,6 +39,7 @@ SMALLEST: dict[tuple[Kind, str], Any] = {
     },
     (Kind.PROCESSOR, "attributes"): {"actions": [{"key": "a", "action": "insert", "value": 1}]},
     (Kind.PROCESSOR, "memory_limiter"): {"check_interval": "1s", "limit_mib": 512},
+    (Kind.PROCESSOR, "python"): {"function": "operator:truth"},
     (Kind.PROCESSOR, "resource"): {"attributes": [{"key": "a", "action": "delete"}]},
     (Kind.EXPORTER, "file"): {"path": "{folder}/out.json"},
     (Kind.EXPORTER, "loki"): {"endpoint": "http://127.0.0.1:1"},
