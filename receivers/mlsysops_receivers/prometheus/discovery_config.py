@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from mlsysops_pipeline.config.schema import ComponentConfig, Finding, refused
+from mlsysops_pipeline.config.schema import (
+    ComponentConfig,
+    Finding,
+    Severity,
+    refused,
+    split_host_port,
+)
 from mlsysops_pipeline.transport.client_settings import HttpUrl  # noqa: TC001  pydantic reads it
 from mlsysops_receivers.prometheus.client_config import ClientConfig
 from mlsysops_receivers.prometheus.scalars import PromDuration, Text
@@ -44,6 +50,20 @@ class StaticConfig(ComponentConfig):
             problem = address_problem(target)
             if problem:
                 yield Finding(("targets", index), problem)
+            elif reason := _never_scraped(target):
+                message = f"can never be scraped: {reason}"
+                yield Finding(("targets", index), message, Severity.WARNING)
+
+
+def _never_scraped(address: str) -> str:
+    """Why this is no address; empty if it is one. Prometheus starts with such a target."""
+    if ":" not in address or address.endswith("]"):
+        return ""  # the port is that of the scheme
+    try:
+        _, port = split_host_port(address)
+    except ValueError as error:
+        return str(error)
+    return "" if port else f'"{address}": port 0 is nowhere'
 
 
 def address_problem(address: str) -> str:

@@ -9,8 +9,10 @@ import yaml
 
 from mlsysops_pipeline.config.decode import decode, parse_config
 from mlsysops_pipeline.config.reading import Reader
+from mlsysops_pipeline.config.schema import Severity
 from mlsysops_pipeline.errors import ConfigError
 from mlsysops_receivers.prometheus.config import Config
+from mlsysops_receivers.prometheus.discovery_config import StaticConfig
 from mlsysops_receivers.prometheus.jobs import Job, accept, resolved
 from mlsysops_receivers.prometheus.scalars import ByteSize, parse_seconds, seconds_text
 from mlsysops_receivers.prometheus.scrape_config import PROTOCOLS
@@ -256,6 +258,27 @@ def test_what_cannot_be_done_is_refused_and_says_what_to_do(
     assert message in complaints(job)
 
 
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("a:1", ""),
+        ("a", ""),
+        ("[::1]", ""),
+        ("[::1]:1", ""),
+        ("a:99999", "the port 99999 is above 65535"),
+        ("a:0", "port 0 is nowhere"),
+        ("::1:9200", "too many colons"),
+    ],
+)
+def test_an_address_that_can_never_be_scraped_is_a_warning(target: str, message: str) -> None:
+    found = list(parse_config(StaticConfig, {"targets": [target]}).address_findings())
+
+    assert bool(message) == bool(found)
+    for finding in found:
+        assert (("targets", 0), Severity.WARNING) == (finding.path, finding.severity)
+        assert message in finding.message
+
+
 def test_a_url_is_a_target_where_relabelling_makes_a_parameter_of_it() -> None:
     """As blackbox_exporter and others like it are scraped."""
     rules = [
@@ -393,7 +416,7 @@ def framework_node() -> str:
     path = Path(__file__).resolve().parents[4] / "shared/configs/mlsysops-node.yaml"
     if not path.is_file():
         pytest.skip(f"{path} is not here")
-    text = path.read_text(encoding="utf-8").replace("${env:", "{env:")
+    text = path.read_text(encoding="utf-8").replace("${env:", "{env-")
     return yaml.safe_dump(yaml.safe_load(text)["receivers"]["prometheus"])
 
 
