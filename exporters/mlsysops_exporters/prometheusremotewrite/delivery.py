@@ -5,14 +5,14 @@ series in common: lanes go out at the same time, the requests of a lane one afte
 What arrived is not sent again when the core tries the same payload once more.
 
 A refusal is final (R1-6). But what waits together is sent together, and then one sender's bad point
-would cost the points of all others. So if a request is refused for what is in it, and the payload
-was put together from several, what it came from is sent once, each by itself and in its order.
+would cost the points of all others. So what is refused for what is in it, and was put together from
+several payloads, is sent in parts, in its order; these are final when each is from one payload.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.component import ExportResult
 from mlsysops_pipeline.errors import DropReason, PermanentError, RetryableError
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.pdata.payload import Payload
 
     Post = Callable[[bytes], Awaitable[None]]
+
+
+IN_VAIN_MAX: Final = 50
+"""Refusals in a row after which nothing is taken apart any more: it is not one sender's fault."""
 
 
 class Delivery:
@@ -47,6 +51,7 @@ class Delivery:
         self._refusal: PermanentError | None = None
         self._refused: list[tuple[Request, PermanentError]] = []
         """Of this stage."""
+        self._in_vain = 0
 
     async def attempt(self, parallelism: int) -> ExportResult | None:
         """Send what is left; what is to be reported of it all.
@@ -94,8 +99,10 @@ class Delivery:
             await self._post(request.body)
         except PermanentError as refusal:
             self._refused.append((request, refusal))
+            self._in_vain += 1
         else:
             self._accepted += request.items
+            self._in_vain = 0
             self._latest.delivered(request.times_ms)
 
     def _judge(self) -> None:
@@ -105,7 +112,8 @@ class Delivery:
         """
         refused, self._refused = self._refused, []
         is_bad_data = any(isinstance(refusal, DataRefusedError) for _, refusal in refused)
-        if is_bad_data and not self._latest.is_refused and self._stages.take_apart():
+        is_hopeless = self._latest.is_refused or self._in_vain > IN_VAIN_MAX
+        if is_bad_data and not is_hopeless and self._stages.take_apart():
             refused = [one for one in refused if not isinstance(one[1], DataRefusedError)]
         for request, refusal in refused:
             # Counted whole: the receiver does not say what of it it took (R1-6).

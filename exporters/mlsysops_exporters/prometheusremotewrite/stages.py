@@ -35,8 +35,8 @@ TURN_POINTS: Final = 100
 """Points between two looks at the clock. New series take many times as long as known ones."""
 
 
-PARTS_MAX: Final = 100
-"""Parts that a stage is taken apart into: each is a request, and the next payload waits for it."""
+PARTS: Final = 16
+"""Parts that members are taken apart into: each is a request, which the next payload waits for."""
 
 
 class Stages:
@@ -62,9 +62,11 @@ class Stages:
         self._assembled = assembled
         self._assembly: Assembly | None = None
         self._taken: list[list[Points]] = []
-        """What the stage has of each member."""
-        self._parts: deque[Iterator[Points]] = deque()
-        """What was refused together and is now sent again."""
+        """What the stage in the making has of each member."""
+        self._given: list[list[Points]] = []
+        """What the last one had."""
+        self._parts: deque[list[list[Points]]] = deque()
+        """Members that were refused together and are sent again, these before anything else."""
         is_merged = len(members) > 1
         self._points = self._noted(members) if is_merged else chain.from_iterable(members)
 
@@ -80,52 +82,55 @@ class Stages:
 
         If it is cancelled, the next call goes on with what was assembled.
         """
+        self._given = []
         while self._parts:
-            assembly = await self._fill(self._parts[0], None)
-            self._parts.popleft()
+            part = self._parts[0]
+            assembly = self._begin()
+            await self._fill(assembly, chain.from_iterable(part), None)
+            self._given = self._parts.popleft()
             lanes = assembly.lanes(self._bytes_max)
             if lanes:
                 return lanes
-        if self._assembly is None:
-            self._taken = [[]]
         families = self._families
-        assembly = await self._fill(self._points, families)
+        assembly = self._assembly = self._begin() if self._assembly is None else self._assembly
+        await self._fill(assembly, self._points, STAGE_SERIES)
+        self._assembly = None
+        self._given, self._taken = self._taken, [[]]
         self._assembled(assembly)
         said = b""
         if families is not None and assembly.items:
             said = families.due(self._clock.monotonic())
         return assembly.lanes(self._bytes_max, said) or None
 
-    async def _fill(self, points: Iterator[Points], families: Families | None) -> Assembly:
-        """As many points as a stage has."""
-        assembly = self._assembly
-        if assembly is None:
-            now_ms = self._clock.unix_ns() // 1_000_000
-            assembly = self._assembly = Assembly(self._latest, now_ms)
-        see = None if families is None else families.see
+    def _begin(self) -> Assembly:
+        return Assembly(self._latest, self._clock.unix_ns() // 1_000_000)
+
+    async def _fill(
+        self, assembly: Assembly, points: Iterator[Points], series_max: int | None
+    ) -> None:
+        """Take points until there are ``series_max`` series or no more points."""
+        is_stage = series_max is not None
+        see = self._families.see if is_stage and self._families is not None else None
         until_s = self._clock.monotonic() + TURN_S
         while assembly.take_some(points, TURN_POINTS, see):
-            if len(assembly) >= STAGE_SERIES:
+            if series_max is not None and len(assembly) >= series_max:
                 break
             if self._clock.monotonic() >= until_s:
                 await asyncio.sleep(0)
                 until_s = self._clock.monotonic() + TURN_S
-        self._assembly = None
-        return assembly
 
     def take_apart(self) -> bool:
-        """Give what the last stage had of each member as a stage of its own; whether it had many.
+        """Give what the last stage had of its members in parts; whether it had several.
 
         What of it has arrived is known to be no news by then, and is not sent again.
         """
-        taken = [points for points in self._taken if points]
-        self._taken = []
-        if len(taken) < 2:
+        members = [points for points in self._given if points]
+        self._given = []
+        if len(members) < 2:
             return False
-        size = -(-len(taken) // PARTS_MAX)
-        self._parts.extend(
-            chain.from_iterable(taken[at : at + size]) for at in range(0, len(taken), size)
-        )
+        size = -(-len(members) // PARTS)
+        parts = [members[at : at + size] for at in range(0, len(members), size)]
+        self._parts.extendleft(reversed(parts))
         return True
 
     def __repr__(self) -> str:

@@ -9,7 +9,8 @@ import cramjam
 import pytest
 
 from mlsysops_exporters import prometheusremotewrite as remote_write
-from mlsysops_exporters.prometheusremotewrite.stages import PARTS_MAX
+from mlsysops_exporters.prometheusremotewrite.delivery import IN_VAIN_MAX
+from mlsysops_exporters.prometheusremotewrite.stages import PARTS
 from mlsysops_pipeline.clock import SystemClock
 from mlsysops_pipeline.component import ExportResult, Kind
 from mlsysops_pipeline.config.decode import parse_config
@@ -159,16 +160,29 @@ async def test_a_retry_among_the_parts_goes_on_where_it_was() -> None:
     assert 1 + 1 + 5 + 2 == receiver.seen
 
 
-async def test_very_many_members_are_sent_again_in_few_requests() -> None:
+async def test_one_of_very_many_members_is_found_in_few_requests() -> None:
     """The next payload waits for all of them."""
-    wires = [member(i, NOW_MS + i) for i in range(5 * PARTS_MAX)]
-    wires[7] = member(7, NOW_MS + 7, POISON)
+    count = PARTS * PARTS * 2
+    wires = [member(i, NOW_MS + i) for i in range(count)]
+    wires[77] = member(77, NOW_MS + 77, POISON)
     async with receiving(receiver=Picky()) as receiver, exporter_to(receiver.url) as exporter:
-        await exporter.export(payload(gauge("before", (1, NOW_MS))))
-        await exporter.export(merged(*wires))
+        result = await exporter.export(merged(*wires))
 
-    assert 1 + 1 + PARTS_MAX == receiver.seen
-    assert 5 * (PARTS_MAX - 1) == len(receiver.named("own"))
+    assert 3 == result.rejected_items
+    assert 1 + PARTS + PARTS + 2 == receiver.seen
+    good = [i for i in range(count) if i != 77]
+    assert {(): [(NOW_MS + i, float(i)) for i in good]} == receiver.named("shared")
+    assert 0 == receiver.repeated
+
+
+async def test_members_that_are_all_refused_are_soon_given_up() -> None:
+    async with receiving() as receiver, exporter_to(receiver.url) as exporter:
+        await exporter.export(payload(gauge("before", (1, NOW_MS))))
+        receiver.behave = lambda _: Answer(400)
+        with pytest.raises(PermanentError):
+            await exporter.export(merged(*[member(i, NOW_MS + i) for i in range(2_000)]))
+
+    assert IN_VAIN_MAX < receiver.seen < IN_VAIN_MAX + 4 * PARTS
 
 
 async def test_senders_that_wait_together_do_not_pay_for_one_of_them() -> None:
