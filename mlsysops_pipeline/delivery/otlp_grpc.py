@@ -51,6 +51,10 @@ _ENCODINGS: Final = {
 _INLINE_BYTES_MAX: Final = 1 << 20
 """What the event loop compresses itself: below a millisecond with gzip."""
 
+_PIECE_BYTES_MIN: Final = 4 << 10
+"""Members that are larger on average are written as they are. Joining them first would copy them
+into memory that is not in any cache: 60 to 100 us a megabyte. Each piece costs about 0.4 us."""
+
 _HEADS_MAX: Final = 64
 
 
@@ -154,23 +158,30 @@ class OtlpGrpcExporter:
         if channel is None:
             raise PermanentError("the exporter is not running")
         fields = self._head(payload)
-        # What is joined is a copy, besides the members that the queue holds.
-        with self._settings.memory.held(payload.size if len(payload.wires) > 1 else 0):
-            message = payload.joined()
-            if self._encoding:
-                if len(message) <= _INLINE_BYTES_MAX:
-                    message = compress(self._codec, message)
-                else:
-                    message = await asyncio.to_thread(compress, self._codec, message)
-            outcome = await channel.call(
-                fields, message, self._timeout_s, is_compressed=bool(self._encoding)
-            )
+        wires = payload.wires
+        if not self._encoding and payload.size >= len(wires) * _PIECE_BYTES_MIN and all(wires):
+            outcome = await channel.call(fields, wires, self._timeout_s)
+        else:
+            # What is joined is a copy, besides the members that the queue holds.
+            with self._settings.memory.held(payload.size if len(wires) > 1 else 0):
+                message = await self._packed(payload.joined())
+                outcome = await channel.call(
+                    fields, message, self._timeout_s, is_compressed=bool(self._encoding)
+                )
         if outcome.code is not Code.OK:
             raise error_of(outcome)
         body = outcome.body
         if outcome.encoding != "identity":
             body = await _decompressed(outcome)
         return result_of(body, payload.items) if body else None
+
+    async def _packed(self, message: bytes) -> bytes:
+        """A message as it is sent; what takes longer than a millisecond is compressed aside."""
+        if not self._encoding:
+            return message
+        if len(message) <= _INLINE_BYTES_MAX:
+            return compress(self._codec, message)
+        return await asyncio.to_thread(compress, self._codec, message)
 
     def _head(self, payload: Payload) -> Fields:
         """The head of a request; the same headers give the same object."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.clock import Clock, Timer
     from mlsysops_pipeline.tasks import Tasks
     from mlsysops_pipeline.transport.dialing import Target
+    from mlsysops_pipeline.transport.http2.client import Message
     from mlsysops_pipeline.transport.http2.headers import Field, Fields
     from mlsysops_pipeline.transport.proxies import Proxy
 
@@ -138,7 +139,7 @@ class GrpcChannel:
         self._is_closed = False
 
     async def call(
-        self, fields: Fields, message: bytes, timeout_s: float, *, is_compressed: bool = False
+        self, fields: Fields, message: Message, timeout_s: float, *, is_compressed: bool = False
     ) -> Outcome:
         """Make one call: ``fields`` is the whole head of the request (see `request_fields`).
 

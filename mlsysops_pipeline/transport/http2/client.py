@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mlsysops_pipeline.errors import Code
 from mlsysops_pipeline.transport.http2 import frames, limits
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.transport.http2.events import Event
     from mlsysops_pipeline.transport.http2.headers import Field, Fields
     from mlsysops_pipeline.transport.http2.streams import Stream
+
+Message: TypeAlias = bytes | tuple[bytes, ...]
+"""A serialized message, or the pieces that it consists of; then none of them is empty."""
 
 ANSWER_BYTES_MAX: Final = 4 << 20
 """Of one answer, as it comes and decompressed (OC-11)."""
@@ -70,8 +73,8 @@ class ClientTimes:
 class ClientCall:
     """One unary call. ``outcome`` is there when it is over.
 
-    ``fields``: the whole head of the request. ``message``: already compressed if
-    ``is_compressed``. ``deadline_s``: by the clock that is passed to `ClientConnection`.
+    ``fields``: the whole head of the request. ``pieces``: its message, already compressed if
+    ``is_compressed``, which has ``size`` bytes. ``deadline_s``: by the clock that is passed to `ClientConnection`.
     ``waiter``: for whoever runs the call.
     """
 
@@ -82,18 +85,25 @@ class ClientCall:
         "deadline_s",
         "fields",
         "is_compressed",
-        "message",
         "outcome",
+        "pieces",
+        "size",
         "started_s",
         "stream",
         "waiter",
     )
 
     def __init__(
-        self, fields: Fields, message: bytes, deadline_s: float, *, is_compressed: bool = False
+        self,
+        fields: Fields,
+        message: Message,
+        deadline_s: float,
+        *,
+        is_compressed: bool = False,
     ) -> None:
         self.fields = fields
-        self.message = message
+        self.pieces = (message,) if isinstance(message, bytes) else message
+        self.size = sum(map(len, self.pieces))
         self.deadline_s = deadline_s
         self.is_compressed = is_compressed
         self.started_s = 0.0
@@ -106,7 +116,7 @@ class ClientCall:
 
     def __repr__(self) -> str:
         stream = None if self.stream is None else self.stream.id
-        return f"<ClientCall bytes={len(self.message)} stream={stream} {self.outcome!r}>"
+        return f"<ClientCall bytes={self.size} stream={stream} {self.outcome!r}>"
 
 
 class ClientConnection:
@@ -150,7 +160,7 @@ class ClientConnection:
         if self.is_draining or not connection.is_established:
             return False
         unsent = connection.outbound.unsent_bytes
-        if unsent and unsent + len(call.message) > limits.REQUESTS_UNSENT_BYTES_MAX // 2:
+        if unsent and unsent + call.size > limits.REQUESTS_UNSENT_BYTES_MAX // 2:
             return False
         stream = connection.open()
         if stream is None:
@@ -170,14 +180,17 @@ class ClientConnection:
         return True
 
     def _send(self, stream: Stream, call: ClientCall) -> None:
-        connection, fields, message = self.connection, call.fields, call.message
-        prefix = _prefix(call.is_compressed, len(message))
-        if connection.outbound.send_request(stream, fields, prefix, message):
+        connection, fields, pieces = self.connection, call.fields, call.pieces
+        prefix = _prefix(call.is_compressed, call.size)
+        size = PREFIX_BYTES + call.size
+        if connection.outbound.send_request(stream, fields, prefix, pieces, size):
             stream.local_ended = True
             return
         connection.send(stream, fields)
         connection.send(stream, None, prefix)
-        connection.send(stream, None, message, ended=True)
+        for piece in pieces[:-1]:
+            connection.send(stream, None, piece)
+        connection.send(stream, None, pieces[-1], ended=True)
 
     def _ping_at_s(self) -> float:
         """When the peer has been silent for so long that a PING is due."""

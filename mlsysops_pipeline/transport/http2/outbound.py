@@ -31,6 +31,8 @@ from mlsysops_pipeline.transport.http2.frames import (
 from mlsysops_pipeline.transport.http2.limits import FRAME_BYTES, UNSENT_BYTES_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlsysops_pipeline.transport.http2.headers import Fields, HeaderEncoder
     from mlsysops_pipeline.transport.http2.streams import Chunk, Stream
 
@@ -148,13 +150,14 @@ class Outbound:
                 head, body, trailers, changes, before, first + middle, body + after, last
             )
 
-    def send_request(self, stream: Stream, head: Fields, prefix: bytes, message: bytes) -> bool:
+    def send_request(
+        self, stream: Stream, head: Fields, prefix: bytes, pieces: Sequence[bytes], size: int
+    ) -> bool:
         """Write a complete request, if windows allow it; else do nothing.
 
-        ``prefix`` and ``message`` follow each other. A large message is not copied: what is
-        written are views of it.
+        ``prefix`` and ``pieces``, none of which is empty, follow each other and have ``size`` bytes
+        together. A large message is not copied: what is written are views of it.
         """
-        size = len(prefix) + len(message)
         if size > stream.send_window or size > self.window:
             return False
         stream_id = stream.id
@@ -163,29 +166,34 @@ class Outbound:
         stream.send_window -= size
         self.window -= size
         pack = HEADER.pack
-        if size <= frame_max:
-            self.sent_frames += 1
-            begin += pack(size >> 16, size & 0xFFFF, DATA, END_STREAM, stream_id) + prefix
-            if size <= _COPIED_BYTES_MAX:
-                self.frames.append(begin + message)
-            else:
-                self.frames += (begin, message)
-            return True
-        begin += pack(frame_max >> 16, frame_max & 0xFFFF, DATA, 0, stream_id) + prefix
-        position = frame_max - len(prefix)
-        view = memoryview(message)
-        frames = self.frames
-        frames += (begin, view[:position])
-        end = len(message)
-        while position < end:
-            left = min(end - position, frame_max)
-            flags = END_STREAM if position + left == end else 0
-            frames += (
-                pack(left >> 16, left & 0xFFFF, DATA, flags, stream_id),
-                view[position : position + left],
-            )
-            position += left
+        first = min(size, frame_max)
+        left = size - first
         self.sent_frames += (size + frame_max - 1) // frame_max
+        flags = 0 if left else END_STREAM
+        begin += pack(first >> 16, first & 0xFFFF, DATA, flags, stream_id) + prefix
+        if size <= _COPIED_BYTES_MAX:
+            self.frames.append(b"".join((begin, *pieces)))
+            return True
+        frames = self.frames
+        frames.append(begin)
+        room = first - len(prefix)  # to the end of the frame that was begun last
+        for piece in pieces:
+            position, end = 0, len(piece)
+            if end <= room:
+                frames.append(piece)
+                room -= end
+                continue
+            view = memoryview(piece)
+            while position < end:
+                if not room:
+                    room = min(left, frame_max)
+                    left -= room
+                    flags = 0 if left else END_STREAM
+                    frames.append(pack(room >> 16, room & 0xFFFF, DATA, flags, stream_id))
+                stop = min(position + room, end)
+                frames.append(view[position:stop])
+                room -= stop - position
+                position = stop
         return True
 
     def put(self, stream: Stream, fields: Fields | None, data: Chunk, *, ended: bool) -> bool:
