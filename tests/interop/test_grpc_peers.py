@@ -132,6 +132,32 @@ def test_grpc_js_sends_over_tls(sink: OtlpSink, tmp_path: Path) -> None:
     assert_arrived(sink)
 
 
+AGE: Final = "keepalive: {server_parameters: {max_connection_age: 50ms}}"
+
+
+@pytest.mark.parametrize("peer", [*unary.COMMANDS, "grpcio"])
+def test_no_call_is_lost_when_connections_get_old(
+    peer: str, sink: OtlpSink, tmp_path: Path
+) -> None:
+    """The connection is closed gracefully a few times, and the peer opens another one."""
+    config = pass_through().replace('"127.0.0.1:$GRPC$"', f'"127.0.0.1:$GRPC$", {AGE}')
+    collector = Collector(tmp_path, config, sink=sink)
+    calls = CALLS * 20
+    with running(collector, collector.grpc_port):
+        if peer == "grpcio":
+            with grpc.insecure_channel(f"127.0.0.1:{collector.grpc_port}") as channel:
+                for path, body in calls:
+                    channel.unary_unary(path)(body, timeout=10)
+        else:
+            need(peer)
+            answers = unary.call(peer, collector.grpc_port, calls)
+            assert {unary.Said(0, "", b"")} == set(answers)
+            assert len(calls) == len(answers)
+        assert 0 == collector.stop(), collector.text()
+    for signal in Signal:
+        assert 20 * len(sent(signal)) == len(sink.items(signal))
+
+
 @pytest.mark.parametrize("peer", unary.COMMANDS)
 def test_a_peer_understands_our_refusals(peer: str, collector: Collector) -> None:
     need(peer)
