@@ -13,7 +13,7 @@ from mlsysops_pipeline.errors import DropReason
 from mlsysops_pipeline.metrics.identity import Identities
 from mlsysops_pipeline.metrics.streams import Streams, T
 from mlsysops_pipeline.metrics.turns import Turns
-from mlsysops_pipeline.metrics.walking import Outcome, rewrite
+from mlsysops_pipeline.metrics.walking import Outcome, Place, rewrite
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,7 +40,7 @@ class Keeper(Generic[T]):
         self,
         settings: Settings,
         next_: Consumer,
-        change: Callable[[Any, str, Callable[[], int]], Outcome],
+        change: Callable[[Any, str, Place], Outcome],
         on_counted: Callable[[str, int], None],
         *,
         max_age_s: float,

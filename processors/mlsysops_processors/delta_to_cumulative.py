@@ -25,9 +25,9 @@ from mlsysops_pipeline.metrics.walking import CUMULATIVE, DELTA, NO_VALUE, UNTOU
 from mlsysops_pipeline.pdata.signal import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from mlsysops_pipeline.metrics.walking import Outcome
+    from mlsysops_pipeline.metrics.walking import Outcome, Place
     from mlsysops_pipeline.pdata.payload import Payload
 
 _SWEEP_S = 60.0
@@ -100,7 +100,7 @@ class DeltaToCumulative:
             cause, logging.WARNING, f"points of delta streams were dropped: {cause}", items=points
         )
 
-    def _convert(self, metric: Any, kind: str, metric_key: Callable[[], int]) -> Outcome:
+    def _convert(self, metric: Any, kind: str, place: Place) -> Outcome:
         """Accumulate the points of a metric."""
         if kind not in KINDS:
             return UNTOUCHED
@@ -108,7 +108,7 @@ class DeltaToCumulative:
         if data.aggregation_temporality != DELTA:
             return UNTOUCHED
         keeper = self._keeper
-        key, streams, now = metric_key(), keeper.streams, keeper.now
+        key, streams, now = place.metric(), keeper.streams, keeper.now
         gone = []
         for index, point in enumerate(data.data_points):
             stream = keeper.identities.point(key, point.attributes)

@@ -32,9 +32,7 @@ from mlsysops_processors.cumulative_to_delta.deltas import (
 from mlsysops_processors.cumulative_to_delta.selection import MatchConfig, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mlsysops_pipeline.metrics.walking import Outcome
+    from mlsysops_pipeline.metrics.walking import Outcome, Place
     from mlsysops_pipeline.pdata.payload import Payload
 
 STREAMS_MAX = 1_000_000
@@ -102,7 +100,7 @@ class CumulativeToDelta:
                 MISMATCH, logging.WARNING, "points of histograms have other buckets than before"
             )
 
-    def _convert(self, metric: Any, kind: str, metric_key: Callable[[], int]) -> Outcome:
+    def _convert(self, metric: Any, kind: str, place: Place) -> Outcome:
         """Convert the points of a metric."""
         convert = CONVERSIONS.get(kind)
         if convert is None:
@@ -114,7 +112,7 @@ class CumulativeToDelta:
             return UNTOUCHED
         if kind == "sum" and not data.is_monotonic:
             return UNTOUCHED
-        key = metric_key()
+        key = place.metric()
         streams, now, initial = self._keeper.streams, self._keeper.now, self._initial
         attributes_key = self._keeper.identities.attributes
         gone = []

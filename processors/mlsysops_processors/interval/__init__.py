@@ -1,0 +1,288 @@
+"""Hands on one point of every stream in each interval (components, C7).
+
+Of cumulative streams, gauges and summaries the newest point is kept, deltas are added up (DM-2).
+Sums that are not monotonic, points whose temporality nobody knows, and deltas that cannot be added
+(other bounds, no finite number, no value) go on at once, as do streams beyond `STREAMS_MAX`.
+
+Unlike the Collector's it does not lose what the next stage refuses for now: that is tried again
+until it is taken, while the next interval waits. What a refused request changed is undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlsysops_pipeline.component import Consumer, Factory, Kind, Settings, Stability
+from mlsysops_pipeline.config.schema import ComponentConfig, Duration, Finding, Section
+from mlsysops_pipeline.delivery.causes import CauseLog
+from mlsysops_pipeline.delivery.receipts import resolve
+from mlsysops_pipeline.errors import ConsumeError, DropReason, RetryableError
+from mlsysops_pipeline.metrics.identity import Identities
+from mlsysops_pipeline.metrics.turns import Turns
+from mlsysops_pipeline.metrics.walking import CUMULATIVE, DELTA, NO_VALUE, UNTOUCHED, rewrite
+from mlsysops_pipeline.pdata.payload import Metadata, Payload
+from mlsysops_pipeline.pdata.signal import Signal
+from mlsysops_pipeline.pdata.views import serialize
+from mlsysops_processors.interval.held import Held, HeldMetric, HeldResource, HeldScope, header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mlsysops_pipeline.component import Rest
+    from mlsysops_pipeline.metrics.walking import Outcome, Place
+
+STREAMS_MAX = 500_000
+"""The points of more streams than that in an interval go on at once."""
+WAIT_MIN_S, WAIT_MAX_S = 0.1, 5.0
+"""The wait, which doubles, after a refusal by the next stage."""
+PATIENCE_S = 5.0
+"""How long a stopping processor keeps trying."""
+_OPEN_FACTOR = 3
+
+
+class PassThroughConfig(ComponentConfig):
+    """Kinds that are not held."""
+
+    gauge: bool = False
+    """Gauges go on at once."""
+    summary: bool = False
+    """Summaries go on at once."""
+
+
+class Config(ComponentConfig):
+    """How long points are held, and which are not."""
+
+    acknowledges_from_memory: ClassVar[bool] = True
+
+    interval: Duration = 60.0
+    """Seconds from one handing on to the next; more than zero."""
+    pass_through: Section[PassThroughConfig] = None
+    """Kinds of metrics that are not held."""
+
+    def check(self) -> Iterable[Finding]:
+        """See `ComponentConfig.check`."""
+        if self.interval <= 0:
+            yield Finding(("interval",), "invalid interval value: must be greater than 0")
+
+
+class IntervalProcessor:
+    """Implements `HoldingProcessor`: one task hands on what was held."""
+
+    def __init__(self, config: Config, settings: Settings, next_: Consumer) -> None:
+        self._settings = settings
+        self._interval_s = config.interval
+        self._passes = config.pass_through or PassThroughConfig()
+        self._next = next_
+        self._turns = Turns(settings, next_, self._process, self._settle)
+        self._causes = CauseLog(settings.logger, settings.clock)
+        self._identities = Identities()
+        self._held = Held()
+        self._hops = self._hops_now = 0
+        self._leaving = 0
+        self._lost = 0  # points that protobuf does not know of: the last of a oneof counts
+        self._worker: asyncio.Task[None] | None = None
+        self._pausing: asyncio.Future[None] | None = None
+        self._stopping_since: float | None = None
+        settings.pipeline_ledger.hold(lambda: self._held.count + self._leaving)
+        labels = {"processor": str(settings.id), "otel.signal": "metrics"}
+        self._outgoing = settings.meter.counter("otelcol_processor_outgoing_items", "{item}").bind(
+            labels
+        )
+
+    async def start(self) -> None:
+        """Begin to hand on."""
+        self._worker = self._settings.tasks.spawn_forever(str(self._settings.id), self._work)
+
+    async def consume(self, payload: Payload) -> None:
+        """Hold what is to be held, hand the rest on."""
+        rest = self.accept_now(payload)
+        if rest is not None:
+            await rest()
+
+    def accept_now(self, payload: Payload) -> Rest | None:
+        """See `PromptConsumer`."""
+        if self._stopping_since is not None:
+            raise RetryableError("interval is being shut down", retry_after_s=1.0)
+        return self._turns.accept_now(payload)
+
+    async def shutdown(self) -> None:
+        """Hand on what is held; what is refused for too long is dropped, counted and logged."""
+        if self._stopping_since is not None:
+            return
+        self._stopping_since = self._settings.clock.monotonic()
+        if self._pausing is not None:
+            resolve(self._pausing)
+        if self._worker is None:
+            return
+        try:
+            await asyncio.wait([self._worker])
+        finally:
+            self._worker.cancel()
+            lost = self._held.count + self._leaving
+            self._held, self._leaving = Held(), 0
+            if lost:
+                self._lose(DropReason.SHUTDOWN, lost, "not handed on before the deadline")
+
+    def _process(self, payload: Payload) -> Payload | None:
+        """What is left of a payload when its points that are held are taken out."""
+        self._hops_now = payload.metadata.hops
+        held, merged = self._held.count, self._held.merged
+        with self._settings.memory.held(_OPEN_FACTOR * payload.size):
+            wires = [rewrite(wire, self._identities, self._hold) for wire in payload.wires]
+        if all(new is old for new, old in zip(wires, payload.wires, strict=True)):
+            return payload
+        result = payload.with_wires(wires)
+        taken = self._held.count - held + self._held.merged - merged
+        self._lost = payload.items - result.items - taken
+        return result if result.items else None
+
+    def _settle(self, is_taken: bool) -> None:  # noqa: FBT001  the contract of `Turns`
+        ledger = self._settings.pipeline_ledger
+        if is_taken:
+            ledger.aggregated += self._held.keep()
+            self._hops = max(self._hops, self._hops_now)
+            if self._lost:
+                ledger.drop(DropReason.MALFORMED, self._lost)
+        else:
+            self._held.undo()
+        self._lost = 0
+
+    def _hold(self, metric: Any, kind: str, place: Place) -> Outcome:
+        """Take the points of a metric that are to be held."""
+        data = getattr(metric, kind)
+        adds = False
+        if kind in {"gauge", "summary"}:
+            if getattr(self._passes, kind):
+                return UNTOUCHED
+        elif kind == "sum" and not data.is_monotonic:
+            return UNTOUCHED
+        elif data.aggregation_temporality == DELTA:
+            adds = True
+        elif data.aggregation_temporality != CUMULATIVE:
+            return UNTOUCHED
+        points = list(data.data_points)
+        if not points:
+            return UNTOUCHED
+        key = place.metric()
+        scope = self._scope(place)
+        del data.data_points[:]
+        target = scope.metrics.get(key)
+        if target is None:
+            target = scope.metrics[key] = HeldMetric(kind, serialize(metric))
+        rest = []
+        for point in points:
+            stream = self._identities.point(key, point.attributes)
+            if self._held.count >= STREAMS_MAX and stream not in target.points:
+                rest.append(point)
+            elif not adds:
+                self._held.newest(target, stream, point)
+            elif point.flags & NO_VALUE or not self._held.total(target, stream, point):
+                rest.append(point)
+        data.data_points.extend(rest)
+        return True, bool(rest)
+
+    def _scope(self, place: Place) -> HeldScope:
+        resource = self._held.resources.get(place.resource())
+        if resource is None:
+            resource = HeldResource(header(place.group))
+            self._held.resources[place.resource()] = resource
+        scope = resource.scopes.get(place.scope())
+        if scope is None:
+            scope = resource.scopes[place.scope()] = HeldScope(header(place.block))
+        return scope
+
+    async def _work(self) -> None:
+        while True:
+            if self._stopping_since is None:
+                await self._pause(self._interval_s)
+            is_last = self._stopping_since is not None
+            await self._turns.turn()
+            held, self._held = self._held, Held()
+            self._leaving = held.count
+            self._turns.end_turn()
+            if held.count:
+                payload = Payload(Signal.METRICS, tuple(held.requests()), Metadata(hops=self._hops))
+                await self._hand_on(payload)
+            if is_last:
+                return
+
+    async def _hand_on(self, payload: Payload) -> None:
+        """Until it is taken, or is known never to be."""
+        wait_s = WAIT_MIN_S
+        while True:
+            try:
+                await self._next.consume(payload)
+            except RetryableError as error:
+                if self._is_out_of_patience:
+                    self._lose_leaving(DropReason.SHUTDOWN, error.message)
+                    return
+                self._causes.say(
+                    "retryable",
+                    logging.WARNING,
+                    f"the next stage does not take an interval now; it is kept: {error.message}",
+                )
+                wait = max(wait_s, error.retry_after_s or 0.0)
+                await self._pause(WAIT_MIN_S if self._stopping_since is not None else wait)
+                wait_s = min(2 * wait_s, WAIT_MAX_S)
+            except ConsumeError as error:
+                self._lose_leaving(error.reason, error.message)
+                return
+            except Exception as error:  # noqa: BLE001  the edge: whatever it is, it is reported
+                self._lose_leaving(DropReason.PROCESSOR_ERROR, str(error), error)
+                return
+            else:
+                self._outgoing.add(self._leaving)
+                self._leaving = 0
+                return
+
+    @property
+    def _is_out_of_patience(self) -> bool:
+        since = self._stopping_since
+        return since is not None and self._settings.clock.monotonic() - since >= PATIENCE_S
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait; `shutdown` ends it."""
+        pausing = self._pausing = asyncio.get_running_loop().create_future()
+        timer = self._settings.clock.call_later(seconds, lambda: resolve(pausing))
+        try:
+            await pausing
+        finally:
+            timer.cancel()
+
+    def _lose_leaving(
+        self, reason: DropReason, message: str, error: Exception | None = None
+    ) -> None:
+        lost, self._leaving = self._leaving, 0
+        if lost:
+            self._lose(reason, lost, message, error)
+
+    def _lose(
+        self, reason: DropReason, items: int, message: str, error: Exception | None = None
+    ) -> None:
+        self._settings.pipeline_ledger.drop(reason, items)
+        self._causes.say(
+            ("lost", reason),
+            logging.ERROR,
+            f"dropped {items} items (reason {reason}): {message}",
+            items=items,
+            error=error,
+        )
+
+    def __repr__(self) -> str:
+        return f"<IntervalProcessor {self._settings.id} held={self._held.count}>"
+
+
+def _create(config: Config, settings: Settings, next_: Consumer) -> IntervalProcessor:
+    return IntervalProcessor(config, settings, next_)
+
+
+FACTORY = Factory(
+    kind=Kind.PROCESSOR,
+    type="interval",
+    config=Config,
+    create=_create,
+    signals=frozenset({Signal.METRICS}),
+    stability=Stability.ALPHA,
+)

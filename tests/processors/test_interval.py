@@ -1,0 +1,319 @@
+"""The interval processor: the table of the component reference, and what may not be lost."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlsysops_pipeline.config.decode import parse_config
+from mlsysops_pipeline.errors import ConfigError, DropReason, PermanentError, RetryableError
+from mlsysops_pipeline.pdata.signal import Signal
+from mlsysops_processors.interval import FACTORY, STREAMS_MAX, Config
+from tests.core.pdata.wires import OFFICIAL, WireMaker, canonical
+from tests.processors import streams
+from tests.processors.streams import CUMULATIVE, DELTA, Running, number, request, seconds
+
+PASSING = {"pass_through": {"gauge": True, "summary": True}}
+
+
+async def started(config: dict[str, Any] | None = None) -> Running:
+    run = Running(FACTORY, {"interval": "10s", **(config or {})})
+    await run.processor.start()
+    return run
+
+
+async def flushed(run: Running) -> list[Any]:
+    """The metrics that come out at the end of the interval."""
+    before = len(run.sink.payloads)
+    await run.clock.advance(10)
+    found = run.metrics(before)
+    assert run.ledger.imbalance == 0
+    return found
+
+
+def points(metrics: list[Any]) -> list[tuple[Any, ...]]:
+    """Start, time and value of the points of sums and gauges."""
+    return [
+        (
+            seconds(point.start_time_unix_nano),
+            seconds(point.time_unix_nano),
+            getattr(point, point.WhichOneof("value")),
+        )
+        for metric in metrics
+        for point in getattr(metric, metric.WhichOneof("data")).data_points
+    ]
+
+
+@pytest.mark.parametrize("metric", [{"temporality": CUMULATIVE}, {"kind": "gauge"}])
+async def test_the_newest_point_is_kept(metric: dict[str, Any]) -> None:
+    """DM-2."""
+    run = await started()
+    for point in (number(5, 2), number(9, 4), number(7, 3), number(8, 4)):
+        assert not await run.give({**metric, "points": [point]})
+        assert run.ledger.imbalance == 0
+
+    assert [(1, 4, 9)] == points(await flushed(run))
+    assert run.ledger.aggregated == 3
+    assert not await flushed(run)
+    await run.processor.shutdown()
+
+
+async def test_deltas_are_added_up() -> None:
+    run = await started()
+    for point in (number(5, 3, 2), number(9, 4, 3), number(7, 2, 1)):
+        assert not await run.give({"temporality": DELTA, "points": [point]})
+
+    assert [(1, 4, 21)] == points(await flushed(run))
+    await run.give({"temporality": DELTA, "points": [number(1, 5, 4)]})
+    assert [(4, 5, 1)] == points(await flushed(run))
+    await run.processor.shutdown()
+
+
+async def test_delta_histograms_are_added_up_and_those_of_other_bounds_go_on() -> None:
+    """DM-11: nothing is lost when bounds change."""
+    run = await started()
+
+    async def give(counts: list[int], bounds: list[float], time: int) -> list[Any]:
+        point = {"count": sum(counts), "bucket_counts": counts, "explicit_bounds": bounds}
+        metric = {"kind": "histogram", "temporality": DELTA}
+        found: list[Any] = await run.give(
+            {**metric, "points": [{**point, "time": time, "start": time - 1}]}
+        )
+        return found
+
+    assert not await give([1, 2], [1.0], 2)
+    assert not await give([3, 4], [1.0], 3)
+    (other,) = await give([1, 1], [2.0], 4)
+    (metric,) = await flushed(run)
+
+    assert [1, 1] == list(other.histogram.data_points[0].bucket_counts)
+    assert [4, 6] == list(metric.histogram.data_points[0].bucket_counts)
+    await run.processor.shutdown()
+
+
+async def test_exponential_deltas_are_merged() -> None:
+    """DM-4."""
+    run = await started()
+    for time, scale, offset in ((2, 1, 2), (3, 0, 0)):
+        point = {"count": 1, "scale": scale, "positive": (offset, [1]), "time": time}
+        await run.give({"kind": "exponential_histogram", "temporality": DELTA, "points": [point]})
+
+    (metric,) = await flushed(run)
+    (merged,) = metric.exponential_histogram.data_points
+    assert (2, 0, 0) == (merged.count, merged.scale, merged.positive.offset)
+    assert [1, 1] == list(merged.positive.bucket_counts)
+    await run.processor.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("metric", "config"),
+    [
+        ({"monotonic": False, "points": [number(1, 2)]}, {}),
+        ({"temporality": 0, "points": [number(1, 2)]}, {}),
+        ({"kind": "gauge", "points": [number(1, 2)]}, PASSING),
+        ({"kind": "summary", "points": [{"count": 1}]}, PASSING),
+        ({"temporality": DELTA, "points": [number(math.nan, 2)]}, {}),
+        ({"temporality": DELTA, "points": [number(1, 2, flags=1)]}, {}),
+    ],
+)
+async def test_what_goes_on_at_once(metric: dict[str, Any], config: dict[str, Any]) -> None:
+    run = await started(config)
+    wire = request(metric)
+
+    await run.give_wire(wire)
+
+    assert canonical(Signal.METRICS, wire) == canonical(
+        Signal.METRICS, run.sink.payloads[0].joined()
+    )
+    assert not await flushed(run)
+    await run.processor.shutdown()
+
+
+async def test_streams_of_all_resources_scopes_and_metrics_stay_apart() -> None:
+    """DM-1."""
+    run = await started()
+    for resource in ("a", "b"):
+        await run.give(
+            {"name": "x", "points": [number(1, 2, attributes={"k": "1"}), number(2, 2)]},
+            {"name": "x", "unit": "s", "points": [number(3, 2)]},
+            {"name": "x", "kind": "gauge", "points": [number(4, 2)]},
+            {"name": "x", "kind": "summary", "points": [{"count": 1}]},
+            resource={"service.name": resource},
+        )
+    assert run.ledger.held == 10
+
+    assert len(await flushed(run)) == 8
+    assert run.sink.items == 10
+    await run.processor.shutdown()
+
+
+async def test_what_is_held_is_what_came_with_unknown_fields() -> None:
+    run = await started()
+    wire = request({"points": [number(1, 2, attributes={"k": "1"})]})
+    made = OFFICIAL[Signal.METRICS].FromString(wire)
+    group = made.resource_metrics[0]
+    group.schema_url = "https://example.org/1"
+    group.scope_metrics[0].metrics[0].description = "text"
+    for message in (group, group.scope_metrics[0], group.scope_metrics[0].metrics[0]):
+        message.MergeFromString(b"\xf2\x3e\x03new")
+    wire = made.SerializeToString()
+    await run.give_wire(wire)
+    await flushed(run)
+
+    assert canonical(Signal.METRICS, wire) == canonical(
+        Signal.METRICS, run.sink.payloads[-1].joined()
+    )
+    await run.processor.shutdown()
+
+
+async def test_stopping_hands_on_what_is_held() -> None:
+    run = await started()
+    await run.give({"points": [number(5, 2)]})
+    await run.processor.shutdown()
+
+    assert [(1, 2, 5)] == points(run.metrics())
+    with pytest.raises(RetryableError):
+        await run.give({"points": [number(5, 2)]})
+    assert run.ledger.imbalance == 0
+
+
+async def test_what_is_refused_for_now_is_kept_and_the_next_interval_too() -> None:
+    run = await started()
+    await run.give({"points": [number(5, 2)]})
+    run.sink.error = RetryableError("full")
+    await run.clock.advance(10)
+    await run.give({"points": [number(7, 9)]})
+    assert run.ledger.held == 2
+    await run.clock.advance(15)
+    run.sink.error = None
+    await run.clock.advance(30)
+
+    assert [(1, 2, 5), (1, 9, 7)] == points(run.metrics())
+    assert run.ledger.imbalance == 0
+    await run.processor.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermanentError("no", reason=DropReason.REJECTED), DropReason.REJECTED),
+        (ValueError("bug"), DropReason.PROCESSOR_ERROR),
+    ],
+)
+async def test_what_is_refused_for_good_is_counted(error: Exception, reason: DropReason) -> None:
+    run = await started()
+    await run.give({"points": [number(5, 2)]})
+    run.sink.error = error
+    await run.clock.advance(10)
+
+    assert {reason: 1} == run.ledger.dropped
+    assert run.ledger.imbalance == 0
+    await run.processor.shutdown()
+
+
+async def test_a_stopping_processor_gives_up_after_a_while() -> None:
+    run = await started()
+    await run.give({"points": [number(5, 2)]})
+    run.sink.error = RetryableError("full")
+    stopping = run.settings.tasks.spawn("stop", run.processor.shutdown())
+    await run.clock.advance(6)
+    await stopping
+
+    assert {DropReason.SHUTDOWN: 1} == run.ledger.dropped
+    assert run.ledger.imbalance == 0
+
+
+async def test_a_refused_request_leaves_no_trace() -> None:
+    """Part of it is held, the rest is refused."""
+    run = await started()
+    await run.give({"temporality": DELTA, "points": [number(1, 2)]})
+    mixed = [
+        {"temporality": DELTA, "points": [number(5, 3, attributes={"k": "1"}), number(2, 3)]},
+        {"monotonic": False, "points": [number(5, 2)]},
+    ]
+    run.sink.error = RetryableError("full")
+    for _ in range(2):
+        with pytest.raises(RetryableError):
+            await run.give(*mixed)
+    run.sink.error = None
+    assert run.ledger.held == 1
+    await run.give(*mixed)
+
+    assert {3, 5} == {value for *_, value in points(await flushed(run))}
+    assert run.ledger.aggregated == 1
+    await run.processor.shutdown()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.integers(0, 100),
+            st.integers(1, 9),
+            st.sampled_from(["go on", "go on", "tick", "refuse"]),
+        ),
+        max_size=25,
+    )
+)
+async def test_totals_of_deltas_are_what_was_sent(steps: list[tuple[int, int, int, str]]) -> None:
+    run = await started()
+    sent = 0
+    for stream, value, time, then in steps:
+        point = number(value, time, attributes={"s": str(stream)})
+        metric = {"temporality": DELTA, "points": [point]}
+        passing = {"monotonic": False, "points": [number(0, 1)]}
+        if then == "refuse":
+            run.sink.error = RetryableError("full")
+            with pytest.raises(RetryableError):
+                await run.give(metric, passing)
+            run.sink.error = None
+        await run.give(metric, passing)
+        sent += value
+        if then == "tick":
+            await flushed(run)
+    await run.processor.shutdown()
+
+    assert sent == sum(value for *_, value in points(run.metrics()))
+    assert run.ledger.imbalance == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+async def test_any_request_is_survived_and_accounted_for(seed: int) -> None:
+    run = await started()
+    wire = WireMaker(seed).request(Signal.METRICS)
+    for _ in range(2):
+        await run.give_wire(wire)
+        await flushed(run)
+    await run.processor.shutdown()
+
+    assert run.ledger.imbalance == 0
+
+
+async def test_streams_beyond_the_limit_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlsysops_processors.interval.STREAMS_MAX", 2)
+    assert STREAMS_MAX > 2
+    run = await started()
+    found = await run.give(
+        {"points": [number(1, 2, attributes={"a": str(index)}) for index in range(3)]}
+    )
+
+    assert len(points(found)) == 1
+    assert len(points(await flushed(run))) == 2
+    await run.processor.shutdown()
+
+
+def test_bad_configuration() -> None:
+    with pytest.raises(ConfigError, match="invalid interval value"):
+        parse_config(Config, {"interval": "0s"})
+    with pytest.raises(ConfigError, match="pass_through"):
+        parse_config(Config, {"pass_through": {"sum": True}})
+
+
+def test_times_are_told_from_the_start_of_tests() -> None:
+    assert seconds(streams.T0) == 0
