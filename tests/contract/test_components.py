@@ -38,6 +38,9 @@ SMALLEST: dict[tuple[Kind, str], Any] = {
         }
     },
     (Kind.PROCESSOR, "attributes"): {"actions": [{"key": "a", "action": "insert", "value": 1}]},
+    (Kind.PROCESSOR, "filter"): {
+        "metrics": {"exclude": {"match_type": "strict", "metric_names": ["a"]}}
+    },
     (Kind.PROCESSOR, "memory_limiter"): {"check_interval": "1s", "limit_mib": 512},
     (Kind.PROCESSOR, "python"): {"function": "operator:truth"},
     (Kind.PROCESSOR, "resource"): {"attributes": [{"key": "a", "action": "delete"}]},
