@@ -6,6 +6,7 @@ grpc-go and rotel do the same in `test_collectors`.
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -20,6 +21,7 @@ from tests.interop.conftest import (
     PASS_THROUGH,
     Collector,
     OtlpSink,
+    Program,
     free_port,
     pass_through,
     require,
@@ -156,6 +158,65 @@ def test_no_call_is_lost_when_connections_get_old(
         assert 0 == collector.stop(), collector.text()
     for signal in Signal:
         assert 20 * len(sent(signal)) == len(sink.items(signal))
+
+
+GO_TLS: Final = """
+receivers:
+  otlp:
+    protocols:
+      grpc: {endpoint: "localhost:FROM", tls: {SERVER, client_ca_file: "CA"}}
+exporters:
+  otlp: {endpoint: "localhost:TO", tls: {CLIENT, ca_file: "CA"}}
+service:
+  telemetry: {metrics: {level: none}}
+  pipelines:
+    metrics: {receivers: [otlp], exporters: [otlp]}
+    logs: {receivers: [otlp], exporters: [otlp]}
+    traces: {receivers: [otlp], exporters: [otlp]}
+"""
+
+
+def test_grpc_go_both_ways_over_mutual_tls(
+    sink: OtlpSink, go_collector: str, tmp_path: Path
+) -> None:
+    """From us to the Go collector, and from it to us; ALPN is a must for grpc-go."""
+    files = make_certificates(tmp_path)
+    names = {
+        "SERVER": f'cert_file: "{files.server_cert}", key_file: "{files.server_key}"',
+        "CLIENT": f'cert_file: "{files.client_cert}", key_file: "{files.client_key}"',
+        "CA": str(files.ca),
+    }
+
+    def filled(text: str) -> str:
+        for name, value in names.items():
+            text = text.replace(name, value)
+        return text
+
+    (tmp_path / "second").mkdir()
+    tls = ', tls: {SERVER, client_ca_file: "CA"}'
+    config = pass_through().replace('"127.0.0.1:$GRPC$"', f'"127.0.0.1:$GRPC$"{tls}')
+    second = Collector(tmp_path / "second", filled(config), sink=sink)
+    port = free_port()
+    go_config = GO_TLS.replace("FROM", str(port)).replace("TO", str(second.grpc_port))
+    (tmp_path / "go.yaml").write_text(filled(go_config))
+    command = [go_collector, "--config", str(tmp_path / "go.yaml")]
+    out = f'otlp: {{endpoint: "localhost:{port}", tls: {{CLIENT, ca_file: "CA"}}}}'
+    first_config = filled(pass_through(out))
+    with ExitStack() as stack:
+        # Each finds the next one when it starts: grpc-go rests for a second where it does not.
+        stack.enter_context(running(second, second.grpc_port))
+        stack.enter_context(running(Program(command, tmp_path / "go.log"), port))
+        first = Collector(tmp_path, first_config)
+        stack.enter_context(running(first, first.grpc_port))
+        with grpc.insecure_channel(f"127.0.0.1:{first.grpc_port}") as channel:
+            for path, body in CALLS:
+                channel.unary_unary(path)(body, timeout=10)
+        second.wait_for(
+            lambda: all(len(sink.items(signal)) >= len(sent(signal)) for signal in Signal),
+            "everything",
+        )
+    for signal in Signal:  # it writes some values in another way: see test_collectors
+        assert len(sent(signal)) == len(sink.items(signal))
 
 
 @pytest.mark.parametrize("peer", unary.COMMANDS)
