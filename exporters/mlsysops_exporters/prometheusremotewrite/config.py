@@ -59,7 +59,7 @@ class RemoteWriteSendingQueueConfig(QueueConfig):
     num_consumers: int = 5
     """Requests of one payload that are sent at the same time. Above 0. Payloads follow one
     another, so that the samples of a series stay in order; those that wait together are sent
-    together."""
+    together, and in parts if that is refused."""
 
 
 class RemoteWriteQueueConfig(ComponentConfig):

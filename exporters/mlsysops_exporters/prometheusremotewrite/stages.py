@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 
     Points: TypeAlias = Columns[Series] | Batch[Series]
 
-STAGE_SERIES: Final = 20_000
-"""Series of a stage: one or two requests of the usual size, packed within some 15 ms."""
+STAGE_SERIES: Final = 10_000
+"""Series of a stage: a request of half the usual size, packed within some 10 ms."""
 
 TURN_S: Final = 0.003
 """After that long others get their turn."""
 
-TURN_POINTS: Final = 100
-"""Points between two looks at the clock. New series take many times as long as known ones."""
-
+TURN_POINTS: Final = 25
+"""Points between two looks at the clock. New series take up to 150 us each."""
 
 PARTS: Final = 16
 """Parts that members are taken apart into: each is a request, which the next payload waits for."""
