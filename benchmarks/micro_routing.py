@@ -19,6 +19,8 @@ from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.testing import Sink, make_settings, make_wire
 from mlsysops_processors.filter import FilterProcessor
 from mlsysops_processors.filter.config import Config as FilterConfig
+from mlsysops_processors.groupbyattrs import Config as GroupByAttrsConfig
+from mlsysops_processors.groupbyattrs import GroupByAttrsProcessor
 
 _ITEMS = 1_000
 _CONDITIONS = {
@@ -70,8 +72,29 @@ def measure_filter() -> None:
     _report("filter by severity, none stays", best_ns(partial(processor.process, logs)))
 
 
+def measure_grouping() -> None:
+    """Print what groupbyattrs takes: by an attribute of ten values, and to compact ten resources.
+
+    Points come again, as those of series do, so that what is remembered of them is found.
+    """
+    series = Payload(
+        Signal.METRICS,
+        b"".join(make_wire(Signal.METRICS, 10, attributes=4, seed=0) for _ in range(100)),
+        items=_ITEMS,
+    )
+    logs = Payload(Signal.LOGS, make_wire(Signal.LOGS, _ITEMS), items=_ITEMS)
+    for name, keys, payload in (
+        ("groupbyattrs, points", ("key.0",), series),
+        ("groupbyattrs, logs, each its own group", ("key.0",), logs),
+        ("groupbyattrs, compaction of points", (), series),
+    ):
+        processor = GroupByAttrsProcessor(GroupByAttrsConfig(keys=keys), make_settings("group"))
+        _report(name, best_ns(partial(processor.process, payload)))
+
+
 def main() -> None:
     """Print the table."""
+    measure_grouping()
     measure_filter()
     for condition, text in _CONDITIONS.items():
         connector = _routing(text)
