@@ -41,8 +41,8 @@ told to send more: then it must pass.
 
 _EARLY: Final = (
     (
-        "http2/6.9.1: Sends multiple WINDOW_UPDATE frames increasing the flow control window to above"
-        " 2^31-1 on a stream"
+        "http2/6.9.1: Sends multiple WINDOW_UPDATE frames increasing the flow control window to"
+        " above 2^31-1 on a stream"
     ),
     "http2/8.1: Sends a second HEADERS frame without the END_STREAM flag",
     "http2/8.1.2.1: Sends a HEADERS frame that contains a pseudo-header field as trailers",

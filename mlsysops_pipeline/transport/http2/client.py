@@ -74,8 +74,8 @@ class ClientCall:
     """One unary call. ``outcome`` is there when it is over.
 
     ``fields``: the whole head of the request. ``pieces``: its message, already compressed if
-    ``is_compressed``, which has ``size`` bytes. ``deadline_s``: by the clock that is passed to `ClientConnection`.
-    ``waiter``: for whoever runs the call.
+    ``is_compressed``, which has ``size`` bytes. ``deadline_s``: by the clock that is passed to
+    `ClientConnection`. ``waiter``: for whoever runs the call.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""What good peers do in the middle of calls: padding, priorities, SETTINGS, windows, PING, GOAWAY."""
+"""What good peers do in the middle of calls, and what bad servers do to a client."""
 
 from __future__ import annotations
 
