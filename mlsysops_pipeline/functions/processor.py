@@ -86,6 +86,7 @@ class FunctionProcessor:
         self._turn = asyncio.Semaphore(1)
         self._overruns: deque[float] = deque(maxlen=OVERRUNS_MAX)
         self._stuck = 0
+        self._is_stopped = False
         self.is_passing = False
         """Whether the function is called no more."""
         self._bind_metrics()
@@ -125,6 +126,7 @@ class FunctionProcessor:
 
     async def shutdown(self) -> None:
         """Let the thread go; a call that does not end is not waited for."""
+        self._is_stopped = True
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.leave()
@@ -242,7 +244,7 @@ class FunctionProcessor:
             return error if is_refusal else None
         cost = PermanentError(
             f"processor {self._settings.id}: {what}",
-            code=Code.DEADLINE_EXCEEDED if is_overrun else Code.INTERNAL,
+            code=Code.INTERNAL,  # not DEADLINE_EXCEEDED, after which senders try again
             reason=DropReason.PROCESSOR_ERROR,
         )
         cost.__cause__ = error
@@ -274,6 +276,9 @@ class FunctionProcessor:
         if worker is None:
             worker = self._worker = self._new_worker()
         work = worker.call(call)
+        if self._is_stopped:  # a request that came before: the thread is for it alone
+            worker.leave()
+            self._worker = None
         work.add_done_callback(lambda _: memory.release(_OPEN_FACTOR * size))
         await self._wait(work, timeout_s)
         if not work.done():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAYLOAD = make_payload(Signal.METRICS, 4)
+NUMBERS = itertools.count()
+"""So that each processor's thread has a name of its own."""
 
 
 @dataclass
@@ -68,7 +71,7 @@ class Bench:
 
 async def bench(function: Callable[[Telemetry], Any], **options: Any) -> Bench:
     clock, host, sink = JumpClock(), FakeHost(), Sink()
-    settings_ = make_settings("python", clock=clock, host=host)
+    settings_ = make_settings(f"python/{next(NUMBERS)}", clock=clock, host=host)
     processor = FunctionProcessor(lambda: (function, Options(**options)), settings_, sink)
     await processor.start()
     return Bench(processor, settings_, clock, host, sink)
@@ -331,7 +334,7 @@ async def test_a_cancelled_function_that_goes_on_is_not_waited_for() -> None:
     with pytest.raises(PermanentError, match="longer than 1 s") as caught:
         await sending
 
-    assert Code.DEADLINE_EXCEEDED is caught.value.code
+    assert Code.INTERNAL is caught.value.code  # senders try again after DEADLINE_EXCEEDED
     release.set()
     await wait_until(lambda: not len(made.settings.tasks))
     assert [] == made.sink.payloads
@@ -480,6 +483,16 @@ async def test_memory_is_charged_while_it_works() -> None:
     blocking.go.set()
     await sending
     made.check()
+
+
+async def test_a_call_after_the_stop_leaves_no_thread_behind() -> None:
+    made = await bench(rename_in_thread)
+    await made.processor.shutdown()
+    await made.send()
+
+    made.check()
+    name = f"function-{made.settings.id}"
+    await wait_until(lambda: name not in {thread.name for thread in threading.enumerate()})
 
 
 async def test_a_function_that_cannot_be_found_fails_the_start() -> None:
