@@ -80,10 +80,11 @@ def canonical_attributes(wires: Iterable[bytes]) -> tuple[Any, ...]:
         pairs: list[Any] = [parse(wire) for wire in wires]
     except DecodeError as error:
         raise MalformedError(f"no protobuf attribute: {error}") from error
-    return _pairs(pairs)
+    return canonical_pairs(pairs)
 
 
-def _pairs(pairs: Iterable[Any]) -> tuple[Any, ...]:
+def canonical_pairs(pairs: Iterable[Any]) -> tuple[Any, ...]:
+    """The same of ``KeyValue``s that are open."""
     found = [(pair.key, _value(pair.value)) for pair in pairs]
     return tuple(sorted(found, key=lambda pair: (pair[0], hash(pair[1]))))
 
@@ -96,7 +97,7 @@ def _value(value: Any) -> tuple[Any, ...]:
     if kind == "array_value":
         return (kind, *map(_value, content.values))
     if kind == "kvlist_value":
-        return (kind, _pairs(content.values))
+        return (kind, canonical_pairs(content.values))
     if kind == "double_value":
         return (kind, _pack_double(content))  # a NaN is not equal to itself
     return (kind, content)
