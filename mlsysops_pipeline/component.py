@@ -283,6 +283,10 @@ class Factory:
     a processor the `Consumer` behind it, for a connector ``Mapping[PipelineID, Entry]``, and
     ``None`` for exporters and extensions. It does no I/O.
 
+    ``chooses_exporters``: of processors that send past the rest of their pipeline: ``next`` is
+    ``Mapping[ComponentID, Consumer]``, the exporters and connectors at its end, and the processor
+    keeps the pipeline's ledger of what it hands on.
+
     ``aliases``: old spellings of the type that still work. ``pairs``: for connectors, the
     (from, to) signals they can join; ``signals`` for every other kind. ``shared``: processors
     that are one object per id instead of one per id and pipeline.
@@ -297,4 +301,5 @@ class Factory:
     stability: Stability = Stability.BETA
     aliases: tuple[str, ...] = ()
     shared: bool = False
+    chooses_exporters: bool = False
     notes: str = ""

@@ -155,11 +155,14 @@ class GraphBuilder:
     def _build_pipeline(self, id_: PipelineID, plan: PipelineConfig) -> None:
         ledger = PipelineLedger()
         destinations = [self._destination(exporter, id_.signal) for exporter in plan.exporters]
+        ends = dict(zip(plan.exporters, destinations, strict=True))
         next_: Consumer = PipelineExit(ledger, destinations)
         made: list[tuple[ComponentID, Any]] = []
         gates: list[Callable[[int], None]] = []
         for processor_id in reversed(plan.processors):
-            processor = self._processor(processor_id, id_, ledger, next_)
+            chooses = self._factory(Kind.PROCESSOR, processor_id).chooses_exporters
+            behind = ends if chooses else next_
+            processor = self._processor(processor_id, id_, ledger, behind)
             made.append((processor_id, processor))
             if hasattr(processor, "admit"):
                 gates.append(processor.admit)
@@ -174,7 +177,11 @@ class GraphBuilder:
         self._graph.pipelines[id_] = Pipeline(id_, entry, ledger, tuple(reversed(made)))
 
     def _processor(
-        self, id_: ComponentID, pipeline: PipelineID, ledger: PipelineLedger, next_: Consumer
+        self,
+        id_: ComponentID,
+        pipeline: PipelineID,
+        ledger: PipelineLedger,
+        next_: Consumer | dict[ComponentID, Consumer],
     ) -> Any:
         factory = self._factory(Kind.PROCESSOR, id_)
         config = self._configuration.processors[id_].config

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from mlsysops_pipeline.component import Factory, Kind, PipelineID
+from mlsysops_pipeline.component import ComponentID, Factory, Kind, PipelineID
 from mlsysops_pipeline.config.decode import parse_config
 from mlsysops_pipeline.errors import ConfigError
 from mlsysops_pipeline.pdata.signal import Signal
@@ -45,6 +45,10 @@ SMALLEST: dict[tuple[Kind, str], Any] = {
     (Kind.PROCESSOR, "memory_limiter"): {"check_interval": "1s", "limit_mib": 512},
     (Kind.PROCESSOR, "python"): {"function": "operator:truth"},
     (Kind.PROCESSOR, "resource"): {"attributes": [{"key": "a", "action": "delete"}]},
+    (Kind.PROCESSOR, "routing"): {
+        "from_attribute": "tenant",
+        "table": [{"value": "a", "exporters": ["nop"]}],
+    },
     (Kind.EXPORTER, "file"): {"path": "{folder}/out.json"},
     (Kind.EXPORTER, "loki"): {"endpoint": "http://127.0.0.1:1"},
     (Kind.EXPORTER, "otlp_grpc"): {"endpoint": "127.0.0.1:1", "tls": {"insecure": True}},
@@ -87,7 +91,7 @@ def made(factory: Factory, folder: Path) -> Any:
     pipeline = PipelineID(Signal.METRICS)
     neighbours: dict[Kind, Any] = {
         Kind.RECEIVER: {signal: Sink() for signal in factory.signals},
-        Kind.PROCESSOR: Sink(),
+        Kind.PROCESSOR: {ComponentID("nop"): Sink()} if factory.chooses_exporters else Sink(),
         Kind.CONNECTOR: {pipeline: Sink()},
     }
     settings = make_settings(factory.type, kind=factory.kind, signals=factory.signals)

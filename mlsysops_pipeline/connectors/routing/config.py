@@ -63,12 +63,17 @@ class RouteConfig(ComponentConfig):
         """The condition. Raises `ConditionError`."""
         if self.condition:
             return compile_condition(self.condition, self.context)
-        match = _STATEMENT.fullmatch(self.statement)
-        if match is None:
-            raise ConditionError(
-                "only `route()` and `route() where CONDITION` are supported as statements"
-            )
-        return compile_condition(match["condition"] or "true == true", self.context)
+        return compile_statement(self.statement, self.context)
+
+
+def compile_statement(statement: str, context: str = "") -> Condition:
+    """The condition of ``route() where CONDITION``. Raises `ConditionError`."""
+    match = _STATEMENT.fullmatch(statement)
+    if match is None:
+        raise ConditionError(
+            "only `route()` and `route() where CONDITION` are supported as statements"
+        )
+    return compile_condition(match["condition"] or "true == true", context)
 
 
 class Config(ComponentConfig):

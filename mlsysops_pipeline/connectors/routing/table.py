@@ -31,8 +31,12 @@ class Row(NamedTuple):
 class Table:
     """The rows for one signal, ready to take payloads apart."""
 
-    def __init__(self, signal: Signal, rows: Sequence[Row]) -> None:
+    def __init__(
+        self, signal: Signal, rows: Sequence[Row], *, rest_is_untaken: bool = False
+    ) -> None:
+        """``rest_is_untaken``: what a row copies does not remain for the default."""
         self._signal = signal
+        self._rest_is_untaken = rest_is_untaken
         self._tests = [(row.number, row.condition.test, row.moves) for row in rows]
         self._level = max((row.condition.level for row in rows), default=Level.REQUEST)
         needs = frozenset(need for row in rows for need in row.condition.needs)
@@ -100,6 +104,8 @@ class Table:
                 taken.append(number)
                 if moves:
                     return tuple(taken)
+        if taken and self._rest_is_untaken:
+            return tuple(taken)
         return (*taken, REST)
 
 
