@@ -61,7 +61,7 @@ class DropReason(enum.StrEnum):
     """The protocol of the destination has no valid form for it: a delta, a metric without a name, a
     point that is older than what was sent of its series."""
     UNCONVERTIBLE = "unconvertible"
-    """A processor cannot make of it what it should: its stream was reset, has other buckets than
+    """A processor cannot turn it into what it should: its stream was reset, has other buckets than
     before or is past it, or it is no number."""
     TOO_LARGE = "too_large"
     """A single item exceeds the limit of a request or queue."""

@@ -143,9 +143,8 @@ def test_the_short_way_for_spans_decides_and_writes_as_the_long_one(
 
 
 def test_a_level_behind_another_that_follows_the_w3c_keeps_what_both_want() -> None:
-    rows = [{"trace_id": hashlib.sha256(bytes([n])).digest()[:16]} for n in range(256)]
-    rows += [{"trace_id": hashlib.md5(row["trace_id"]).digest()} for row in rows]  # noqa: S324  not for security
-    rows += [{"trace_id": hashlib.sha1(row["trace_id"]).digest()[:16]} for row in rows]  # noqa: S324  the same
+    digests = [hashlib.sha256(number.to_bytes(2, "big")).digest() for number in range(512)]
+    rows = [{"trace_id": half} for digest in digests for half in (digest[:16], digest[16:])]
     first = made(sampling_percentage=50).process(spans(*rows))
     assert first is not None
     half = len(read(first))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -227,6 +228,6 @@ def _number(value: Any, *, from_text: bool = True) -> float | None:
             value = float(value) if _NUMBER.fullmatch(value) else None
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124  NaN
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         return None
     return value
