@@ -16,9 +16,9 @@ in whatever way keeps nothing of its page.
 
 Targets have their place in the interval; pages are read while they come, in small steps, so that a
 slow or huge one delays no other. Limits where none are configured: 64 MiB and 200,000 samples a
-page, 100,000 targets a job. A target whose page is above one of ours is asked ever more rarely, each
-minute in the end; between its failures it fails for the same reason, unasked. What pipelines refuse
-is gone, except that the end of series is told again with the next scrape.
+page, 100,000 targets a job. A target whose page is above one of ours is asked ever more rarely,
+each minute in the end; between its failures it fails for the same reason, unasked. What pipelines
+refuse is gone, except that the end of series is told again with the next scrape.
 
 Later: discovery by Kubernetes and others, the protobuf format with native histograms, OAuth 2.0,
 the Target Allocator. Their keys say so.

@@ -180,8 +180,8 @@ PARTS = [
         "exporters:\n  otlp:\n    endpoint: cluster:\n",
         [
             (
-                "F:3:22: not YAML: mapping values are not allowed in this context (a value ends in a "
-                "colon: is a port missing behind it?)"
+                "F:3:22: not YAML: mapping values are not allowed in this context (a value ends in "
+                "a colon: is a port missing behind it?)"
             )
         ],
     ),
@@ -207,13 +207,14 @@ PARTS = [
         "a:\n    b: 1\n   c: 2\n",
         [
             (
-                "F:3:4: not YAML: did not find expected key (is this line indented as its neighbours "
-                "are?)"
+                "F:3:4: not YAML: did not find expected key (is this line indented as its "
+                "neighbours are?)"
             )
         ],
     ),
     (
-        'receivers: {otlp: {protocols: {grpc: }}}\nexporters: {otlp: {endpoint: "a:1"}}\nservice:\npipelines:\n  logs: {}\n',
+        'receivers: {otlp: {protocols: {grpc: }}}\nexporters: {otlp: {endpoint: "a:1"}}\n'
+        "service:\npipelines:\n  logs: {}\n",
         [
             "F:3:1: service: service must have at least one pipeline",
             "F:4:1: pipelines: unknown key (indent it: it is part of service)",
