@@ -98,7 +98,14 @@ class GrpcProtocol(asyncio.Protocol):
             path, status = grpc.refusal
             grpc.refusal = None
             self._server.refused(self.peer, path, status.code, status.message)
-        self._settle()
+        if work and grpc.calls and grpc.connection.outbound.frames and not grpc.is_over:
+            # grpc-go sends a PING behind each message: its answer goes with those of calls that
+            # end at their first step, in one write.
+            if not self._is_flushing:
+                self._is_flushing = True
+                self._loop.call_soon(self._flush)
+        else:
+            self._settle()
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`: half-closed connections are closed."""

@@ -263,15 +263,10 @@ async def test_a_reset_stops_one_call(serve: Serve) -> None:
     writer.close()
 
 
-async def test_answers_of_calls_that_end_together_are_written_together(serve: Serve) -> None:
-    running = await serve()
-    running.gate = asyncio.Event()
-    caller = Caller()
-    reader, writer = await running.connect()
-    writer.write(GREETING + b"".join(caller.call(b"x") for _ in range(20)))
-    await wait_until(lambda: len(running.requests) == 20)
+def _writes(running: Running) -> list[bytes]:
+    """What is written from now on to the only connection, write by write."""
     protocol: Any = next(iter(running.server._protocols))
-    writes: list[int] = []
+    writes: list[bytes] = []
     transport = protocol._transport
 
     class Spy:
@@ -279,10 +274,39 @@ async def test_answers_of_calls_that_end_together_are_written_together(serve: Se
             return getattr(transport, name)
 
         def write(self, data: bytes) -> None:
-            writes.append(len(data))
+            writes.append(data)
             transport.write(data)
 
     protocol._transport = Spy()
+    return writes
+
+
+async def test_the_answer_to_a_ping_behind_a_call_is_written_with_that_of_the_call(
+    serve: Serve,
+) -> None:
+    """As grpc-go sends it, when the call ends at its first step."""
+    running = await serve()
+    reader, writer = await running.connect()
+    writer.write(GREETING)
+    await reader.read(1 << 16)
+    writes = _writes(running)
+    writer.write(Caller().call(b"x") + frames.ping_frame(b"12345678"))
+    got = b""
+    while running.answer not in got:
+        got += await reader.read(1 << 16)
+    assert [got] == writes
+    assert frames.ping_frame(b"12345678", ack=True) in got
+    writer.close()
+
+
+async def test_answers_of_calls_that_end_together_are_written_together(serve: Serve) -> None:
+    running = await serve()
+    running.gate = asyncio.Event()
+    caller = Caller()
+    reader, writer = await running.connect()
+    writer.write(GREETING + b"".join(caller.call(b"x") for _ in range(20)))
+    await wait_until(lambda: len(running.requests) == 20)
+    writes = _writes(running)
     running.gate.set()
     ended = 0
     while ended < 20:
