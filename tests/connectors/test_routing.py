@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlsysops_pipeline import Collector
 from mlsysops_pipeline.component import Kind, PipelineID
 from mlsysops_pipeline.config.decode import parse_config
 from mlsysops_pipeline.connectors.routing import FACTORY, RoutingConnector
@@ -352,3 +353,37 @@ def test_pipelines_must_begin_with_it_and_have_the_contexts_signal() -> None:
     assert 'pipeline "logs/absent" does not have this connector as a receiver' in text
     assert 'pipeline "metrics" does not have' in text
     assert 'the context log does not exist in pipeline "traces"' in text
+
+
+async def test_in_a_collector_every_ledger_is_even() -> None:
+    got: dict[str, int] = {"a": 0, "rest": 0}
+
+    def sink(name: str) -> Any:
+        async def take(payload: Payload) -> None:
+            got[name] += payload.items
+
+        return take
+
+    row = {"statement": 'route() where attributes["service.name"] == "service-0"'}
+    config = {
+        "connectors": {"routing": {"table": [{**row, "pipelines": ["logs/a"]}]}},
+        "service": {
+            "pipelines": {
+                "logs": {"receivers": ["app"], "exporters": ["routing", "rest"]},
+                "logs/a": {"receivers": ["routing"], "exporters": ["a"]},
+            }
+        },
+    }
+    sinks = {name: sink(name) for name in got}
+    async with Collector(config, sources=["app"], sinks=sinks) as running:
+        await running.feed("app", mixed(Signal.LOGS, 1, 2))
+        ledgers = running.pipeline_ledgers()
+
+        assert {"a": 1, "rest": 3} == got
+        assert [0, 0] == [ledger.imbalance for ledger in ledgers.values()]
+        (dropped,) = (
+            sample.value
+            for sample in running.metrics()
+            if sample.name == "mlsysops_connector_dropped_items"
+        )
+        assert 2 == dropped

@@ -164,7 +164,12 @@ def test_spans_by_service_name_and_attributes(include: dict[str, Any], expected:
         ({"metrics": {"datapoint": ['attributes["key.0"] == "value-1-0"']}}, Signal.METRICS, 11),
         ({"metric_conditions": ['metric.name == "test.metric.0"']}, Signal.METRICS, 2),
         (
-            {"metric_conditions": ['metric.name == "test.metric.0"', 'IsMatch(datapoint.attributes["key.0"], "^value-1[0-9]-")']},
+            {
+                "metric_conditions": [
+                    'metric.name == "test.metric.0"',
+                    'IsMatch(datapoint.attributes["key.0"], "^value-1[0-9]-")',
+                ]
+            },
             Signal.METRICS,
             0,
         ),
@@ -174,7 +179,7 @@ def test_spans_by_service_name_and_attributes(include: dict[str, Any], expected:
         ({"trace_conditions": ['span.name == "span 1"']}, Signal.TRACES, 11),
         ({"error_mode": "propagate"}, Signal.LOGS, 12),
     ],
-)  # fmt: skip
+)
 def test_what_a_condition_is_true_for_goes(
     config: dict[str, Any], signal: Signal, expected: int
 ) -> None:
