@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable  # noqa: TC003  pydantic reads annotations
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from mlsysops_pipeline.conditions import CONTEXTS, ConditionError, Level, compile_condition
 from mlsysops_pipeline.config.schema import ComponentConfig, Finding, Section, refused
@@ -13,8 +14,8 @@ from mlsysops_processors.attributes.matching import (
     AttributeMatchConfig,
     MatchConfig,
     RegexpConfig,
-    SeverityConfig,
 )
+from mlsysops_processors.attributes.matching import SeverityConfig as LeastSeverity
 
 CONTEXT_SIGNALS = {
     "metric": Signal.METRICS,
@@ -56,6 +57,41 @@ class MetricMatchConfig(ComponentConfig):
             yield from _check_values("resource_attributes", self.resource_attributes)
 
 
+@dataclass(frozen=True, slots=True)
+class LogSeverity:
+    """A severity of log records, written as a number or by its short name in any case."""
+
+    number: int
+
+    takes_scalars: ClassVar[bool] = True
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read 1 to 24, or TRACE, TRACE2 ... FATAL4. Raises `ValueError`."""
+        names = {
+            f"{name}{number or ''}": 4 * index + max(number, 1)
+            for index, name in enumerate(("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"))
+            for number in (0, 2, 3, 4)
+        }
+        known = {**names, **{str(number): number for number in range(1, 25)}}
+        found = known.get(text.upper())
+        if found is None:
+            raise ValueError(f'"{text}" is no severity: use TRACE to FATAL4, or 1 to 24')
+        return cls(found)
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class SeverityConfig(ComponentConfig):
+    """A least severity of log records."""
+
+    min: LogSeverity = LogSeverity(0)
+    """From TRACE (1) to FATAL4 (24), by name or number."""
+    match_undefined: bool = False
+    """Whether records without a severity match."""
+
+
 class LogMatchConfig(ComponentConfig):
     """Criteria for log records: every one that is given must be met."""
 
@@ -91,12 +127,16 @@ class LogMatchConfig(ComponentConfig):
 
     def as_match(self) -> MatchConfig:
         """The same in the words of the processor `attributes`."""
+        least = self.severity_number
+        severity = None
+        if least is not None:
+            severity = LeastSeverity(min=least.min.number, match_undefined=least.match_undefined)
         return MatchConfig(
             match_type=self.match_type,
             attributes=self.record_attributes,
             resources=self.resource_attributes,
             log_severity_texts=self.severity_texts,
-            log_severity_number=self.severity_number,
+            log_severity_number=severity,
             log_bodies=self.bodies,
         )
 

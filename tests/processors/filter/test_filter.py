@@ -127,6 +127,9 @@ def logs() -> Payload:
         ({**REGEXP, "severity_texts": ["R"]}, 2),
         ({**STRICT, "severity_number": {"min": 13}}, 2),
         ({**STRICT, "severity_number": {"min": 13, "match_undefined": True}}, 3),
+        ({**STRICT, "severity_number": {"min": "warn"}}, 2),
+        ({**STRICT, "severity_number": {"min": "WARN2"}}, 1),
+        ({**STRICT, "severity_number": {"min": "13"}}, 2),
         ({**STRICT, "bodies": ["start"]}, 1),
         ({**REGEXP, "bodies": ["^st"]}, 2),
         ({**STRICT, "record_attributes": [{"key": "n", "value": 9}]}, 1),
@@ -275,6 +278,10 @@ def test_nothing_of_any_request_is_lost_between_opposites(signal: Signal, seed: 
         ),
         ({"logs": {"include": {**STRICT}}}, "at least one of bodies"),
         ({"logs": {"include": {**REGEXP, "bodies": ["("]}}}, "no regular expression"),
+        (
+            {"logs": {"include": {**STRICT, "severity_number": {"min": "LOUD"}}}},
+            '"LOUD" is no severity: use TRACE to FATAL4',
+        ),
         (
             {"logs": {"include": {**REGEXP, "record_attributes": [{"key": "a", "value": "("}]}}},
             r"record_attributes\[0\]\.value: no regular expression",
