@@ -26,7 +26,7 @@ import grpc
 
 from benchmarks.known_peers import go_collector
 from mlsysops_pipeline import Signal
-from tests.differential import differences, inputs, pages
+from tests.differential import differences, inputs, pages, processors
 from tests.interop.conftest import OtlpSink, Program, free_port, running
 
 if TYPE_CHECKING:
@@ -156,6 +156,27 @@ def compare(case: Case, go: str, folder: Path) -> list[str]:
         return found + list(differences.of_otlp(sent[0], sent[1], _OF_ITSELF))
 
 
+def compare_processor(case: processors.ProcessorCase, go: str, folder: Path) -> list[str]:
+    """The same for a processor, of which only what is sent on is read."""
+    with ExitStack() as stack:
+        sides = []
+        ours = [sys.executable, "-m", "mlsysops_pipeline.cli"]
+        for name, command in (("go", [go]), ("ours", ours)):
+            side = Side(name, command, folder, case.config)
+            stack.callback(side.sink.stop)
+            stack.enter_context(running(side.program, side.grpc))
+            sides.append(side)
+        for body in processors.requests(case, seed=1):
+            for side in sides:
+                with grpc.insecure_channel(f"127.0.0.1:{side.grpc}") as channel:
+                    channel.unary_unary(Signal.METRICS.method)(body, timeout=10)
+        time.sleep(case.wait_s)
+        sent = [side.sink.messages(Signal.METRICS) for side in sides]
+        if not sent[0]:
+            return ["nothing came out of Go"]
+        return list(processors.differences(sent[0], sent[1]))
+
+
 def _send(sides: list[Side]) -> None:
     body = inputs.otlp().SerializeToString()
     for side in sides:
@@ -229,15 +250,23 @@ def main() -> int:
         _say("the Go collector is not here: make peers")
         return 1
     bad = 0
-    for case in CASES:
+    cases: list[Case | processors.ProcessorCase] = [*CASES, *processors.CASES]
+    for case in cases:
         if options.only not in case.name:
             continue
-        if case.node_exporter and not shutil.which("prometheus-node-exporter"):
+        if (
+            isinstance(case, Case)
+            and case.node_exporter
+            and not shutil.which("prometheus-node-exporter")
+        ):
             _say(f"== {case.name}: left out, as node_exporter is not installed")
             continue
         with tempfile.TemporaryDirectory(prefix="diff-") as folder:
             try:
-                found = compare(case, str(go), Path(folder))
+                if isinstance(case, Case):
+                    found = compare(case, str(go), Path(folder))
+                else:
+                    found = compare_processor(case, str(go), Path(folder))
             except AssertionError as error:
                 found = [f"did not run: {error}"]
         meant = [one for one in found if differences.expected(one)]

@@ -204,6 +204,21 @@ def test_histograms_scale(
     assert (10 * scale, *extremes) == (point.sum, point.min, point.max)
 
 
+@pytest.mark.parametrize(("scale", "offsets"), [(4.0, (7, -1)), (-4.0, (-1, 7)), (0.5, (1, -7))])
+def test_exponential_histograms_scale_by_whole_buckets(
+    scale: float, offsets: tuple[int, int]
+) -> None:
+    run = Run(change({"action": "experimental_scale_value", "experimental_scale": scale}))
+    values = {"count": 3, "sum": 1.0, "min": -2.0, "max": 3.0, "scale": 1, "zero_threshold": 0.5}
+    sides = {"positive": (3, [1]), "negative": (-5, [1, 1])}
+    (metric,) = run.give({"kind": "exponential_histogram", "points": [{**values, **sides}]})
+
+    (point,) = metric.exponential_histogram.data_points
+    assert offsets == (point.positive.offset, point.negative.offset)
+    assert sorted([-2.0 * scale, 3.0 * scale]) == [point.min, point.max]
+    assert (scale, 0.5 * abs(scale)) == (point.sum, point.zero_threshold)
+
+
 @pytest.mark.parametrize(
     ("aggregation", "integers", "doubles"),
     [

@@ -7,7 +7,7 @@ closed.
 Where it does otherwise than the Collector: ``combine`` and ``group`` leave points that
 ``experimental_match_labels`` does not mean where they are, instead of losing them; points without a
 recorded value are aggregated into nothing (DM-10); numbers that are not finite stay doubles; a
-negative scale turns the bounds of histograms round; exponential histograms are not scaled.
+negative scale turns the buckets of histograms round.
 """
 
 from __future__ import annotations

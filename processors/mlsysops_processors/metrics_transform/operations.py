@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from mlsysops_pipeline.metrics.exponential import SCALE_MAX, SCALE_MIN
 from mlsysops_processors.metrics_transform import labels
 from mlsysops_processors.metrics_transform.aggregation import aggregate, whole
 from mlsysops_processors.metrics_transform.config import with_version
@@ -29,6 +30,8 @@ class Gone:
         self.deleted = 0
         self.created = 0
 
+
+_OFFSET_MIN, _OFFSET_MAX = -(1 << 31), (1 << 31) - 1
 
 Operation: TypeAlias = "Callable[[Any, str, Gone], None]"
 
@@ -130,17 +133,39 @@ def _scale_number(point: Any, scale: float) -> None:
 
 def _scale_histogram(point: Any, scale: float) -> None:
     """Bounds have to ascend: with a negative scale all is the other way round."""
+    _scale_rest(point, scale)
+    bounds = [bound * scale for bound in point.explicit_bounds]
+    if scale < 0:
+        bounds.reverse()
+        point.bucket_counts[:] = list(point.bucket_counts)[::-1]
+    point.explicit_bounds[:] = bounds
+
+
+def _scale_exponential(point: Any, scale: float) -> None:
+    """Buckets move by whole ones, so they are right to half a bucket; count and sum are exact."""
+    if not SCALE_MIN <= point.scale <= SCALE_MAX:
+        return
+    _scale_rest(point, scale)
+    shift = round(math.log2(abs(scale)) * 2.0**point.scale)
+    point.zero_threshold *= abs(scale)
+    for buckets in (point.positive, point.negative):
+        buckets.offset = min(max(buckets.offset + shift, _OFFSET_MIN), _OFFSET_MAX)
+    if scale < 0:
+        positive = type(point.positive)()
+        positive.CopyFrom(point.positive)
+        point.positive.CopyFrom(point.negative)
+        point.negative.CopyFrom(positive)
+
+
+def _scale_rest(point: Any, scale: float) -> None:
+    """Sum and extremes."""
     if point.HasField("sum"):
         point.sum *= scale
     low, high = (
         getattr(point, name) * scale if point.HasField(name) else None for name in ("min", "max")
     )
-    bounds = [bound * scale for bound in point.explicit_bounds]
     if scale < 0:
         low, high = high, low
-        bounds.reverse()
-        point.bucket_counts[:] = list(point.bucket_counts)[::-1]
-    point.explicit_bounds[:] = bounds
     for name, value in (("min", low), ("max", high)):
         if value is None:
             point.ClearField(name)
@@ -152,6 +177,7 @@ _SCALERS: dict[str, Callable[[Any, float], None]] = {
     "gauge": _scale_number,
     "sum": _scale_number,
     "histogram": _scale_histogram,
+    "exponential_histogram": _scale_exponential,
 }
 
 
