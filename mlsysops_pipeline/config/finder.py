@@ -17,7 +17,6 @@ _REMOVED: Mapping[tuple[Kind, str], str] = {
     ),
     (Kind.EXPORTER, "jaeger"): "the jaeger exporter was removed; use otlp_grpc, Jaeger takes OTLP",
     (Kind.EXPORTER, "opencensus"): "the opencensus exporter was removed; use otlp_grpc",
-    (Kind.PROCESSOR, "routing"): "the routing processor was removed; use the routing connector",
 }
 """What users still paste (components, section 0)."""
 _ELSEWHERE: Mapping[Kind, str] = {

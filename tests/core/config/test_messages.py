@@ -213,8 +213,10 @@ PARTS = [
         ],
     ),
     (
-        'receivers: {otlp: {protocols: {grpc: }}}\nexporters: {otlp: {endpoint: "a:1"}}\n'
-        "service:\npipelines:\n  logs: {}\n",
+        (
+            'receivers: {otlp: {protocols: {grpc: }}}\nexporters: {otlp: {endpoint: "a:1"}}\n'
+            "service:\npipelines:\n  logs: {}\n"
+        ),
         [
             "F:3:1: service: service must have at least one pipeline",
             "F:4:1: pipelines: unknown key (indent it: it is part of service)",
@@ -289,15 +291,6 @@ SECTIONS = [
             (
                 'F:1:14: processors.otlp: unknown type "otlp": there is no such processor here '
                 "(it is a receiver)"
-            ),
-        ],
-    ),
-    (
-        "processors: {routing: }\n",
-        [
-            (
-                "F:1:14: processors.routing: the routing processor was removed; use the routing "
-                "connector"
             ),
         ],
     ),
@@ -521,7 +514,7 @@ def test_the_same_word_elsewhere_is_a_word_like_any_other(load: Load, good: str)
 
 @pytest.mark.parametrize(
     ("section", "name"),
-    [("processors", "resourcedetection"), ("receivers", "hostmetrics"), ("connectors", "routing")],
+    [("processors", "tail_sampling"), ("receivers", "kafka"), ("connectors", "servicegraph")],
 )
 def test_what_the_collector_has_and_we_do_not_is_no_misspelling(
     load: Load, good: str, section: str, name: str
