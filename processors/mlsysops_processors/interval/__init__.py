@@ -4,8 +4,9 @@ Of cumulative streams, gauges and summaries the newest point is kept, deltas are
 Sums that are not monotonic, points whose temporality nobody knows, and deltas that cannot be added
 (other bounds, no finite number, no value) go on at once, as do streams beyond `STREAMS_MAX`.
 
-Unlike the Collector's (0.159 still hands deltas on at once) it does not lose what the next stage refuses for now: that is tried again
-until it is taken, while the next interval waits. What a refused request changed is undone.
+Unlike the Collector's (0.159 still hands deltas on at once) it does not lose what the next stage
+refuses for now: that is tried again until it is taken, while the next interval waits. What a
+refused request changed is undone.
 """
 
 from __future__ import annotations
