@@ -5,11 +5,11 @@ What arrived is not sent again when the core tries the same payload once more.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.component import ExportResult
-from mlsysops_pipeline.errors import DropReason, PermanentError, RetryableError
+from mlsysops_pipeline.delivery.lanes import send_lanes
+from mlsysops_pipeline.errors import DropReason, PermanentError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,30 +37,7 @@ class Delivery:
         Raises `RetryableError` if something is still left, and `PermanentError` if Loki refused
         all of it.
         """
-        waiting = list(reversed(self._lanes))
-        failures: list[RetryableError] = []
-
-        async def send_some() -> None:
-            while waiting and not failures:
-                lane = waiting.pop()
-                try:
-                    while lane:
-                        await self._send(lane[0])
-                        del lane[0]
-                except RetryableError as failure:
-                    failures.append(failure)
-
-        try:
-            if len(waiting) == 1:
-                await send_some()
-            else:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(min(parallelism, len(waiting))):
-                        group.create_task(send_some())
-        finally:
-            self._lanes = [lane for lane in self._lanes if lane]
-        if failures:
-            raise max(failures, key=lambda failure: failure.retry_after_s or 0.0)
+        await send_lanes(self._lanes, self._send, parallelism)
         return self._result()
 
     async def _send(self, request: Request) -> None:

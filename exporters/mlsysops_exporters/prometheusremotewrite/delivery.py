@@ -11,11 +11,11 @@ several payloads, is sent in parts, in its order; these are final when each is f
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.component import ExportResult
-from mlsysops_pipeline.errors import DropReason, PermanentError, RetryableError
+from mlsysops_pipeline.delivery.lanes import send_lanes
+from mlsysops_pipeline.errors import DropReason, PermanentError
 from mlsysops_pipeline.transport.push import DataRefusedError
 
 if TYPE_CHECKING:
@@ -65,34 +65,8 @@ class Delivery:
                 if lanes is None:
                     return self._result()
                 self._lanes = lanes
-            await self._send_lanes(parallelism)
+            await send_lanes(self._lanes, self._send, parallelism)
             self._judge()
-
-    async def _send_lanes(self, parallelism: int) -> None:
-        waiting = list(reversed(self._lanes))
-        failures: list[RetryableError] = []
-
-        async def send_some() -> None:
-            while waiting and not failures:
-                lane = waiting.pop()
-                try:
-                    while lane:
-                        await self._send(lane[0])
-                        del lane[0]
-                except RetryableError as failure:
-                    failures.append(failure)
-
-        try:
-            if len(waiting) == 1:
-                await send_some()
-            else:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(min(parallelism, len(waiting))):
-                        group.create_task(send_some())
-        finally:
-            self._lanes = [lane for lane in self._lanes if lane]
-        if failures:
-            raise max(failures, key=lambda failure: failure.retry_after_s or 0.0)
 
     async def _send(self, request: Request) -> None:
         try:
