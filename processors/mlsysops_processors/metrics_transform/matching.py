@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _REFERENCE = re.compile(rb"\$(?:(\$)|(\w+)|\{(\w+)\})")
 _NAMES_MAX = 10_000
-"""Names that are remembered not to match."""
+"""Names of which is remembered what the pattern says of them."""
 
 
 class Matcher:
@@ -31,7 +31,8 @@ class Matcher:
             for label, text in config.experimental_match_labels.items()
         ]
         self.needs_labels = bool(self._labels)
-        self._others: set[bytes] = set()
+        self._known: dict[bytes, bool] = {}
+        self._renamed: dict[bytes, bytes] = {}
 
     def is_in(self, wire: bytes) -> bool:
         """Whether a request can have a metric that is meant."""
@@ -41,13 +42,12 @@ class Matcher:
         """Whether a metric is meant by its name."""
         if self._pattern is None:
             return name == self._name
-        if name in self._others:
-            return False
-        if self._pattern.search(name) is not None:
-            return True
-        if len(self._others) < _NAMES_MAX:
-            self._others.add(name)
-        return False
+        found = self._known.get(name)
+        if found is None:
+            if len(self._known) >= _NAMES_MAX:
+                self._known.clear()
+            found = self._known[name] = self._pattern.search(name) is not None
+        return found
 
     def has_labels(self, point: Any) -> bool:
         """Whether a point is meant, if its metric is."""
@@ -71,13 +71,22 @@ class Matcher:
         return not self.needs_labels or all(map(self.has_labels, points_of(metric)))
 
     def renamed(self, name: bytes, new_name: bytes) -> bytes:
-        """The new name of a metric, with the groups of the pattern filled in."""
+        """The new name of a metric, with the groups of the pattern filled in.
+
+        ``new_name`` is the same every time.
+        """
         if self._pattern is None:
             return new_name
-        match = self._pattern.search(name)
-        if match is None:
-            return new_name
-        return self._expanded(new_name, match, self._pattern.groupindex) or new_name
+        found = self._renamed.get(name)
+        if found is None:
+            if len(self._renamed) >= _NAMES_MAX:
+                self._renamed.clear()
+            match = self._pattern.search(name)
+            found = new_name
+            if match is not None:
+                found = self._expanded(new_name, match, self._pattern.groupindex) or new_name
+            self._renamed[name] = found
+        return found
 
     @staticmethod
     def _expanded(template: bytes, match: Match, index: Mapping[bytes, int]) -> bytes:

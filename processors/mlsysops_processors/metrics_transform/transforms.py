@@ -190,7 +190,8 @@ def _why_not(metrics: Sequence[Any]) -> str:
                 f"{name} and {other}"
             )
         if kind == "sum" and one.is_monotonic != two.is_monotonic:
-            return f"metrics cannot be combined as they have different monotonicity: {name} and {other}"
+            what = "different monotonicity"
+            return f"metrics cannot be combined as they have {what}: {name} and {other}"
     return ""
 
 
