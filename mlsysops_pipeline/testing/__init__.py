@@ -1,6 +1,6 @@
 """Fakes that this project and component authors test with; nothing here is used in production."""
 
-from mlsysops_pipeline.testing.clock import JumpClock
+from mlsysops_pipeline.testing.clock import JumpClock, advance_until, settle
 from mlsysops_pipeline.testing.components import (
     FakeHost,
     FlakyExporter,
@@ -15,8 +15,10 @@ __all__ = [
     "FlakyExporter",
     "JumpClock",
     "Sink",
+    "advance_until",
     "make_payload",
     "make_settings",
     "make_wire",
+    "settle",
     "wait_until",
 ]

@@ -81,6 +81,24 @@ class JumpClock:
         return sum(not timer.cancelled for _, _, timer in self._timers)
 
 
+async def advance_until(
+    clock: JumpClock,
+    condition: Callable[[], object],
+    *,
+    step_s: float = 1.0,
+    timeout_s: float = 10.0,
+) -> None:
+    """Turn ``clock`` in steps of ``step_s`` until ``condition`` holds.
+
+    Between two steps sockets get a moment of real time. Raises `TimeoutError` after ``timeout_s``
+    of that.
+    """
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await clock.advance(step_s)
+            await asyncio.sleep(0.001)
+
+
 async def settle() -> None:
     """Let every task run that can run without time passing."""
     for _ in range(_SETTLE_ROUNDS):

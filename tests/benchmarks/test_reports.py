@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 # The wheel has no benchmarks; there these tests have nothing to test.
-pytest.importorskip("benchmarks.load")
+pytest.importorskip("benchmarks.load", reason="the benchmarks are only in a checkout")
 
 from benchmarks import compare, known_peers, markdown, ratios, scenarios
 from benchmarks.plots import Axis, Plot
@@ -135,13 +135,13 @@ def test_a_report_has_every_peer_ratio_and_plot(tmp_path: Path) -> None:
     assert "0.5 s to ready" in report
     assert all(f"]({name})" in report for name in names - {"one.md"})
     for path in paths[1:]:
-        assert "svg" in ET.fromstring(path.read_text()).tag  # noqa: S314
+        assert "svg" in ET.fromstring(path.read_text()).tag  # noqa: S314  our own
 
 
 def test_a_plot_keeps_its_lines_inside_the_frame_and_its_names_escaped() -> None:
     points = [(1.0, 35000.0), (10.0, 4000.0), (8000.0, 0.3)]
     plot = Plot("a & b", Axis("x", log=True), Axis("y", log=True), {"<go>": points})
-    root = ET.fromstring(plot.svg())  # noqa: S314
+    root = ET.fromstring(plot.svg())  # noqa: S314  our own
     line = next(one for one in root.iter() if one.tag.endswith("polyline"))
     places = [tuple(map(float, one.split(","))) for one in line.attrib["points"].split()]
     assert all(70 <= x <= 620 and 40 <= y <= 310 for x, y in places)
@@ -150,7 +150,7 @@ def test_a_plot_keeps_its_lines_inside_the_frame_and_its_names_escaped() -> None
 
 def test_a_plot_of_nothing_but_zeros_can_be_drawn() -> None:
     plot = Plot("flat", Axis("x"), Axis("y"), {"a": [(0.0, 0.0)]})
-    assert "svg" in ET.fromstring(plot.svg()).tag  # noqa: S314
+    assert "svg" in ET.fromstring(plot.svg()).tag  # noqa: S314  our own
 
 
 def test_a_peer_that_is_not_there_is_absent_and_one_that_is_named_takes_its_place(
@@ -226,7 +226,7 @@ def test_every_goal_of_a_scenario_file_belongs_to_a_scenario() -> None:
 
 def test_a_bar_is_only_drawn_where_someone_sees_it() -> None:
     quiet, screen = io.StringIO(), io.StringIO()
-    screen.isatty = lambda: True  # type: ignore[method-assign]
+    screen.isatty = lambda: True  # type: ignore[method-assign]  # a terminal
     for stream in (quiet, screen):
         with Progress(4, stream) as progress:
             progress.show("first")

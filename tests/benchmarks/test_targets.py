@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mlsysops_pipeline.pdata.signal import Signal
 
 # The wheel has no benchmarks; there these tests have nothing to test.
-pytest.importorskip("benchmarks.load")
+pytest.importorskip("benchmarks.load", reason="the benchmarks are only in a checkout")
 
 from benchmarks import target
 from benchmarks.client_grpc import GrpcClient

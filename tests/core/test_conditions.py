@@ -144,7 +144,7 @@ def test_what_is_not_understood_is_refused(text: str, context: str, message: str
 
 def test_a_list_or_map_equals_no_literal_and_matches_as_json() -> None:
     value = view(Signal.LOGS, Depth.FULL, "AnyValue")()
-    value.array_value.values.add().int_value = 1  # type: ignore[attr-defined]
+    value.array_value.values.add().int_value = 1  # type: ignore[attr-defined]  # protobuf
     scene = Scene(resource={"list": value})
 
     assert not compile_condition('attributes["list"] == "[1]"').test(scene)

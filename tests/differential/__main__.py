@@ -170,7 +170,7 @@ def compare_processor(case: processors.ProcessorCase, go: str, folder: Path) -> 
             for side in sides:
                 with grpc.insecure_channel(f"127.0.0.1:{side.grpc}") as channel:
                     channel.unary_unary(Signal.METRICS.method)(body, timeout=10)
-        time.sleep(case.wait_s)
+        time.sleep(case.wait_s)  # two programs with clocks of their own: `Case.wait_s`
         sent = [side.sink.messages(Signal.METRICS) for side in sides]
         if not sent[0]:
             return ["nothing came out of Go"]
@@ -184,13 +184,13 @@ def _send(sides: list[Side]) -> None:
             channel.unary_unary(Signal.METRICS.method)(body, timeout=10)
     for side in sides:
         side.program.wait_for(side.has_received, "OTLP")
-    time.sleep(0.5)
+    time.sleep(0.5)  # what they hand on late would be a difference
 
 
 def _await_scrapes(sides: list[Side]) -> None:
     for side in sides:
         side.program.wait_for(side.has_scraped, "a scrape")
-    time.sleep(_SETTLE_S)
+    time.sleep(_SETTLE_S)  # the same
 
 
 @contextmanager

@@ -81,4 +81,4 @@ def test_data_points_are_compared_without_time_order_and_batches() -> None:
 
 def test_the_pages_that_are_scraped_are_valid() -> None:
     assert list(text_string_to_metric_families(inputs.TEXT))
-    assert list(open_metrics_families(inputs.OPEN_METRICS))  # type: ignore[no-untyped-call]
+    assert list(open_metrics_families(inputs.OPEN_METRICS))  # type: ignore[no-untyped-call]  # theirs

@@ -84,7 +84,7 @@ class Recorder:
         self.calls = 0
         self.recorded: list[bytearray] = []
         self._service = Service(
-            {METHOD: UnaryMethod(_unused)}, MemoryAccount(), lambda error: GrpcStatus(13, str(error))  # type: ignore[arg-type]
+            {METHOD: UnaryMethod(_unused)}, MemoryAccount(), lambda error: GrpcStatus(13, str(error))  # type: ignore[arg-type]  # sync
         )  # fmt: skip
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -166,7 +166,7 @@ def record_server(name: str, port: int, folder: Path, stop: Callable[[], object]
             fields = request_fields(path, f"127.0.0.1:{port}", "recording/1", 10.0)
             call = ClientCall(fields, body, time.monotonic() + 10)
             assert client.begin(call, time.monotonic())
-            exchange(lambda call=call: call.outcome is not None)  # type: ignore[misc]
+            exchange(lambda call=call: call.outcome is not None)  # type: ignore[misc]  # no type
         Thread(target=stop, daemon=True).start()
         exchange(lambda: client.is_draining)
         connection.sendall(b"".join(client.connection.take()))

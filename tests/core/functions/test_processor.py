@@ -31,6 +31,7 @@ from mlsysops_pipeline.testing import (
     make_payload,
     make_settings,
     make_wire,
+    settle,
     wait_until,
 )
 
@@ -409,12 +410,12 @@ async def test_synchronous_calls_are_one_after_the_other_even_if_senders_go_away
         nonlocal active, peak
         active += 1
         peak = max(peak, active)
-        threading.Event().wait(0.005)
+        threading.Event().wait(0.02)
         active -= 1
 
     made = await bench(function)
     sending = [asyncio.ensure_future(made.send()) for _ in range(6)]  # noqa: TID251  its own
-    await asyncio.sleep(0)
+    await settle()
     sending[0].cancel()
     await asyncio.gather(*sending, return_exceptions=True)
     await wait_until(lambda: not made.settings.memory.in_flight)

@@ -131,7 +131,7 @@ def test_what_otlp_cannot_hold_is_an_error_and_changes_nothing(value: Any) -> No
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    numpy = pytest.importorskip("numpy")
+    numpy = pytest.importorskip("numpy", reason="NumPy is an extra")
     telemetry = Telemetry(make_payload(Signal.METRICS, 1))
     (point,) = telemetry.points()
     point.value = numpy.float32(0.5)

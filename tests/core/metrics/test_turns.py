@@ -12,7 +12,7 @@ from mlsysops_pipeline.errors import RetryableError
 from mlsysops_pipeline.metrics.turns import Turns
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.tasks import Tasks
-from mlsysops_pipeline.testing import Sink, make_payload, make_settings
+from mlsysops_pipeline.testing import Sink, make_payload, make_settings, settle
 
 if TYPE_CHECKING:
     from mlsysops_pipeline.pdata.payload import Payload
@@ -42,7 +42,7 @@ async def test_nobody_changes_the_state_while_a_request_waits() -> None:
     run = Recorder()
     run.sink.gate = asyncio.Event()
     tasks = [run.started() for _ in range(3)]
-    await asyncio.sleep(0.001)
+    await settle()
     assert ["change"] == run.events
     run.sink.gate.set()
     await asyncio.gather(*tasks)
@@ -58,10 +58,10 @@ async def test_what_is_refused_or_cancelled_is_undone_and_lets_the_next_pass() -
     run.sink.error = None
     run.sink.gate = asyncio.Event()
     first, second, third = (run.started() for _ in range(3))
-    await asyncio.sleep(0.001)
+    await settle()
     second.cancel()
     first.cancel()
-    await asyncio.sleep(0.001)
+    await settle()
     run.sink.gate.set()
     await third
 

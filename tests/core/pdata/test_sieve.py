@@ -25,7 +25,7 @@ def test_groups_are_shared_out_without_loss(signal: Signal, seed: int) -> None:
     wire = WireMaker(seed).request(signal)
     official = getattr(OFFICIAL[signal].FromString(wire), CHILDREN[signal][0])
     found = resources(wire)
-    wanted = [random.Random(seed + n).random() < 0.5 for n in range(len(found))]  # noqa: S311
+    wanted = [random.Random(seed + n).random() < 0.5 for n in range(len(found))]  # noqa: S311  no secret
 
     # Protobuf merges a resource that is there twice, as joining its bytes does.
     merged = [type(group.resource).FromString(r) for group, r in zip(official, found, strict=True)]
@@ -46,7 +46,7 @@ def test_items_are_shared_out_without_loss(signal: Signal, seed: int) -> None:
     wire = WireMaker(seed).request(signal)
     opened = Opened(signal, wire)
     count = sum(len(items) for _, group in opened.scopes() for _, items, _ in opened.lists(group))
-    wanted = [random.Random(seed + n).random() < 0.5 for n in range(count)]  # noqa: S311
+    wanted = [random.Random(seed + n).random() < 0.5 for n in range(count)]  # noqa: S311  no secret
 
     one = Opened(signal, wire).keep_items(wanted)
     other = Opened(signal, wire).keep_items([not flag for flag in wanted])
@@ -69,7 +69,7 @@ def test_metrics_are_shared_out_without_loss(seed: int) -> None:
     wire = WireMaker(seed).request(Signal.METRICS)
     opened = Opened(Signal.METRICS, wire)
     count = sum(len(group.metrics) for _, group in opened.scopes())
-    wanted = [random.Random(seed + n).random() < 0.5 for n in range(count)]  # noqa: S311
+    wanted = [random.Random(seed + n).random() < 0.5 for n in range(count)]  # noqa: S311  no secret
 
     one = Opened(Signal.METRICS, wire).keep_metrics(wanted)
     other = Opened(Signal.METRICS, wire).keep_metrics([not flag for flag in wanted])

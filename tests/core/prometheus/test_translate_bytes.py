@@ -395,7 +395,7 @@ def test_a_known_metric_is_not_opened_again() -> None:
         data = _framed(1, point) * count
         wire = _framed(1, b"name") + _framed(5, data)
         first = _found(bench, wire)
-        bench.translator._unknown = None  # type: ignore[method-assign,assignment]
+        bench.translator._unknown = None  # type: ignore[method-assign,assignment]  # off
         assert first == _found(bench, wire)
         assert bench.made == 1
 

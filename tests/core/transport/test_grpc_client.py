@@ -18,7 +18,7 @@ import uvloop
 from mlsysops_pipeline.clock import SystemClock
 from mlsysops_pipeline.errors import Code
 from mlsysops_pipeline.tasks import Tasks
-from mlsysops_pipeline.testing import JumpClock, wait_until
+from mlsysops_pipeline.testing import JumpClock, advance_until, wait_until
 from mlsysops_pipeline.transport import grpc_client
 from mlsysops_pipeline.transport.dialing import Address, Target
 from mlsysops_pipeline.transport.grpc_client import GrpcChannel
@@ -376,9 +376,8 @@ async def test_a_peer_that_returns_is_found_without_a_call() -> None:
         await clock.advance(30)
         assert not found
         with grpcio_server(address=f"127.0.0.1:{port}"):
-            for _ in range(60):
-                await clock.advance(0.1)
-                await asyncio.sleep(0.01)
+            await advance_until(clock, lambda: found, step_s=0.1)
+            await clock.advance(5)
             assert 1 == len(found)
             assert "connections=1" in repr(it.channel)
 
@@ -421,13 +420,10 @@ async def test_a_peer_that_nobody_calls_any_more_is_not_looked_for() -> None:
 
     async with raw_server(serve) as server, client_of(server.port, clock=clock) as client:
         await client.call()
-        for _ in range(70):
-            await clock.advance(1.0)
-            await asyncio.sleep(0.002)
+        given_up_s = clock.monotonic() + 70
+        await advance_until(clock, lambda: clock.monotonic() >= given_up_s)
         before = server.connections
-        for _ in range(30):
-            await clock.advance(1.0)
-            await asyncio.sleep(0.002)
+        await advance_until(clock, lambda: clock.monotonic() >= given_up_s + 30)
 
         assert 1 < before == server.connections
 

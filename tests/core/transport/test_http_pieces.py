@@ -57,7 +57,7 @@ class Pages:
         """A client that has asked for a page far larger than any buffer, and does not read."""
         self.count = 400
         reader, writer = await self.connect()
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # typeshed
         writer.write(GET)
         await wait_until(self._is_held)
         return reader, writer
@@ -133,7 +133,7 @@ async def test_a_slow_reader_holds_up_nobody_and_gets_the_same_page(pages: Pages
     (connection,) = [each for each in pages.server._connections if each._is_streaming]
     assert connection._transport is not None
     assert connection._transport.get_write_buffer_size() < 1 << 20
-    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    writer.transport.resume_reading()  # type: ignore[attr-defined]  # typeshed
     assert PIECE * 400 == await read_answer(reader)
     await wait_until(lambda: pages.finished)
 
@@ -165,14 +165,14 @@ async def test_a_page_may_take_as_long_as_it_is_read_fast_enough(
     assert isinstance(clock, JumpClock)
     (connection,) = pages.server._connections
     await clock.advance(20)
-    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    writer.transport.resume_reading()  # type: ignore[attr-defined]  # typeshed
     await reader.readuntil(b"\r\n\r\n")
     read = 200 * len(PIECE)
     await reader.readexactly(read)
-    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.transport.pause_reading()  # type: ignore[attr-defined]  # typeshed
     await wait_until(lambda: connection._write_due_s < math.inf)
     await clock.advance(20)  # less than the 30 s after which nothing was read at all
-    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    writer.transport.resume_reading()  # type: ignore[attr-defined]  # typeshed
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         read += len(await reader.readexactly(200 * len(PIECE)))
     assert is_whole == (read == 400 * len(PIECE))
@@ -183,7 +183,7 @@ async def test_stopping_lets_a_page_be_read_to_its_end(pages: Pages) -> None:
     reader, writer = await pages.slow_reader()
     stop = asyncio.get_running_loop().create_task(pages.server.shutdown(10.0))
     await asyncio.sleep(0)
-    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    writer.transport.resume_reading()  # type: ignore[attr-defined]  # typeshed
     assert PIECE * 400 == await read_answer(reader)
     await stop
     assert 1 == pages.finished

@@ -91,7 +91,7 @@ class Loki:
         self.active += 1
         self.active_peak = max(self.active_peak, self.active)
         try:
-            await asyncio.sleep(self.slow_s)
+            await asyncio.sleep(self.slow_s)  # a slow server is what some tests want
             answer = self.reply(number)
             if answer is None or answer.stores:
                 answer = self._taken(headers, body, answer)

@@ -22,7 +22,7 @@ def record(
     **attributes: Any,
 ) -> LogRecord:
     """A record; ``a__b`` names the attribute ``a.b``, in ``more`` as it is."""
-    found = LogRecord(time_unix_nano=at, severity_number=severity)  # type: ignore[arg-type]
+    found = LogRecord(time_unix_nano=at, severity_number=severity)  # type: ignore[arg-type]  # an open enum
     found.body.string_value = text
     named = {key.replace("__", "."): value for key, value in attributes.items()}
     fill(found.attributes, named | (more or {}))

@@ -109,7 +109,7 @@ def test_otlp_has_the_same_client() -> None:
 def test_one_payload_is_delivered_at_a_time() -> None:
     config = configured(sending_queue={"num_consumers": 4}, timeout="7s")
     assert config.in_force().sending_queue is not None
-    assert 1 == config.in_force().sending_queue.num_consumers  # type: ignore[union-attr]
+    assert 1 == config.in_force().sending_queue.num_consumers  # type: ignore[union-attr]  # on
     assert 4 == config.parallelism
     assert 0 == config.in_force().timeout
     assert 7 == configured(endpoint="http://loki/otlp", timeout="7s").in_force().timeout

@@ -9,6 +9,7 @@ import pytest
 
 from mlsysops_exporters.prometheus.sharing import Page, Pages
 from mlsysops_pipeline.memory import MemoryAccount
+from mlsysops_pipeline.testing import settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,17 +42,12 @@ def content(page: Page) -> str:
     return b"".join(page.pieces or ()).decode()
 
 
-async def turns() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
 async def test_who_asks_before_it_is_begun_gets_the_same_page() -> None:
     press = Press()
     before = press.reading()
-    await turns()
+    await settle()
     readers = [press.reading(kind) for kind in ("text", "text", "open")]
-    await turns()
+    await settle()
     press.go_on.set()
     first, second, other = await asyncio.gather(*readers)
     assert first is second
@@ -69,9 +65,9 @@ async def test_who_asks_before_it_is_begun_gets_the_same_page() -> None:
 async def test_who_asks_later_gets_what_came_meanwhile() -> None:
     press = Press()
     first = press.reading()
-    await turns()
+    await settle()
     late = [press.reading(), press.reading()]
-    await turns()
+    await settle()
     assert ["text"] == press.begun
     press.go_on.set()
     assert "begun text 0" == content(await first)
@@ -82,7 +78,7 @@ async def test_who_asks_later_gets_what_came_meanwhile() -> None:
 async def test_one_page_is_made_at_a_time() -> None:
     press = Press()
     reading = [press.reading(kind) for kind in ("a", "b", "c")]
-    await turns()
+    await settle()
     assert ["a"] == press.begun
     press.go_on.set()
     await asyncio.gather(*reading)
@@ -94,7 +90,7 @@ async def test_pages_that_nobody_has_read_keep_others_from_being_made() -> None:
     press.go_on.set()
     kept = [await press.reading(), await press.reading()]
     waiting = [press.reading(), press.reading("open"), press.reading()]
-    await turns()
+    await settle()
     assert 2 == len(press.begun)
     assert 2 * len("begun text 0") == press.memory.in_flight
     for page in kept:
@@ -108,12 +104,12 @@ async def test_pages_that_nobody_has_read_keep_others_from_being_made() -> None:
 async def test_readers_who_go_away_take_nothing_from_the_others(begun: bool) -> None:
     press = Press()
     before = None if begun else press.reading("other")
-    await turns()
+    await settle()
     maker, patient, impatient = press.reading(), press.reading(), press.reading()
-    await turns()
+    await settle()
     for reader in (maker, impatient):
         reader.cancel()
-    await turns()
+    await settle()
     press.go_on.set()
     page = await patient
     assert content(page).startswith("begun text")
@@ -129,10 +125,10 @@ async def test_when_all_go_away_nothing_is_left() -> None:
     press = Press(pages_max=1)
     for _ in range(3):
         readers = [press.reading(), press.reading()]
-        await turns()
+        await settle()
         for reader in reversed(readers):
             reader.cancel()
-            await turns()
+            await settle()
         assert 0 == press.memory.in_flight
         assert "<Pages kept=0 asked_for=0>" == repr(press.pages)
 

@@ -25,7 +25,7 @@ from mlsysops_pipeline.delivery.sender import Sender
 from mlsysops_pipeline.ledger import ExporterLedger
 from mlsysops_pipeline.pdata.payload import Payload
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_pipeline.testing import make_settings
+from mlsysops_pipeline.testing import make_settings, wait_until
 from tests.exporters.prometheusremotewrite.otlp import (
     counter,
     gauge,
@@ -243,10 +243,8 @@ async def run(case: Case, receiver: Receiver) -> None:
     async with asyncio.timeout(15):
         for one in case.payloads():
             await sender.consume(one)
-            while ledger.queued:  # noqa: ASYNC110  a number, not an event
-                await asyncio.sleep(0.005)  # what waits together would be one request
-        while ledger.in_flight:  # noqa: ASYNC110  the same
-            await asyncio.sleep(0.005)
+            await wait_until(lambda: not ledger.queued)  # what waits together is one request
+        await wait_until(lambda: not ledger.in_flight)
     await sender.shutdown(0)
     await exporter.shutdown()
     assert 0 == ledger.imbalance

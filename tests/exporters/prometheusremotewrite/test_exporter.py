@@ -381,7 +381,7 @@ async def test_what_is_kept_for_the_next_attempt_is_in_the_memory_account() -> N
         memory = exporter._settings.memory
         for outcome, is_held in ((Answer(500), True), (Answer(400), False), (None, False)):
             outcomes: list[Outcome] = [outcome]
-            receiver.behave = lambda _, outcomes=outcomes: outcomes[0]  # type: ignore[misc]
+            receiver.behave = lambda _, outcomes=outcomes: outcomes[0]  # type: ignore[misc]  # no type
             with contextlib.suppress(PermanentError, RetryableError):
                 await exporter.export(payload(gauge("g", (1, NOW_MS))))
             assert is_held == (memory.in_flight > 0)

@@ -197,7 +197,7 @@ async def test_senders_that_wait_together_do_not_pay_for_one_of_them() -> None:
         for i in range(20):
             bad = [POISON] if i == 10 else []
             await sender.consume(merged(member(i, NOW_MS + i, *bad)))
-        done: Callable[[], bool] = lambda: ledger.sent + ledger.dropped.total() == 41  # noqa: E731
+        done: Callable[[], bool] = lambda: ledger.sent + ledger.dropped.total() == 41  # noqa: E731  short
         await wait_until(done)
         await sender.shutdown(1)
         await exporter.shutdown()

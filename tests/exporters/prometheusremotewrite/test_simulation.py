@@ -109,6 +109,18 @@ async def send_rounds(number: int, current: Callable[[], Life], acknowledged: se
         acknowledged.update((number, i, turn) for i in range(SERIES))
 
 
+async def is_missed(port: int) -> None:
+    """Return when somebody has tried to reach the receiver that is away from ``port``."""
+    missed = asyncio.Event()
+
+    async def turn_away(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        missed.set()
+
+    async with await asyncio.start_server(turn_away, "127.0.0.1", port):
+        await missed.wait()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("seed", [1, 2])
@@ -130,7 +142,7 @@ async def test_nothing_acknowledged_is_missing_or_out_of_order(
                 senders.create_task(send_rounds(number, lambda: lives[-1], acknowledged))
             await wait_until(lambda: receiver.seen > 15)
             await running.aclose()
-            await asyncio.sleep(0.05)
+            await is_missed(receiver.port)
             again = receiving(receiver=receiver, port=receiver.port)
             await stack.enter_async_context(again)
             await wait_until(lambda: receiver.seen > 30)

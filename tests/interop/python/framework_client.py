@@ -12,13 +12,13 @@ import sys
 import time
 from typing import Any
 
-from mlstelemetry import MLSTelemetry  # type: ignore[import-not-found]
+from mlstelemetry import MLSTelemetry  # type: ignore[import-not-found]  # a peer's
 from opentelemetry import metrics, trace
 
 
 def say(**what: Any) -> None:
     """One line of JSON, at once."""
-    print(json.dumps(what), flush=True)  # noqa: T201
+    print(json.dumps(what), flush=True)  # noqa: T201  our output
 
 
 def push(client: MLSTelemetry, number: int) -> None:
@@ -36,11 +36,11 @@ def push(client: MLSTelemetry, number: int) -> None:
         client.pushMetric("test_plain_counter", "counter", 5.5, attributes=dict(place))
         client.pushMetric("test_gauge", "gauge", turn / 4, attributes=dict(place))
         client.pushLogInfo(f"message {turn}")
-        time.sleep(0.2)
+        time.sleep(0.2)  # the library exports every 90 ms, and keeps the last value of that time
     client.pushMetric("test_from_below", "gauge", 1, attributes={"node_name": "far-edge-3"})
     client.pushLogError("it failed")
     client.pushTracedMetric("test_traced", "gauge", 1.5, attributes={"place": "p2"})
-    time.sleep(0.2)
+    time.sleep(0.2)  # the same
     providers: list[Any] = [metrics.get_meter_provider(), trace.get_tracer_provider()]
     for provider in providers:
         provider.shutdown()

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Self
 
+from mlsysops_pipeline.testing import settle
+
 if TYPE_CHECKING:
     import ssl
 
@@ -64,7 +66,7 @@ class Peer:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await asyncio.sleep(0)
+        await settle()
 
     def hang_up(self) -> None:
         """End every connection."""

@@ -12,7 +12,7 @@ import trustme
 
 from mlsysops_pipeline.clock import SystemClock
 from mlsysops_pipeline.config.decode import parse_config
-from mlsysops_pipeline.testing import JumpClock, make_settings
+from mlsysops_pipeline.testing import JumpClock, make_settings, settle, wait_until
 from mlsysops_receivers.prometheus.client_config import ClientConfig
 from mlsysops_receivers.prometheus.fetch import names
 from mlsysops_receivers.prometheus.fetch.client import (
@@ -102,7 +102,7 @@ async def test_a_fast_peer_waits_for_who_reads_slowly(make: Any) -> None:
             async for piece in answered.pieces():
                 total += len(piece)
                 assert connection._ahead_bytes <= 3 * AHEAD_BYTES_MAX
-                await asyncio.sleep(0)
+                await settle()
 
     assert size == total
 
@@ -255,7 +255,7 @@ async def test_a_deadline_is_kept_by_the_components_clock() -> None:
 
     async def wait() -> None:
         with Deadline(clock, 5.0):
-            await asyncio.sleep(3_600)
+            await asyncio.Event().wait()
 
     task = asyncio.get_running_loop().create_task(wait())
     await clock.advance(4.9)
@@ -271,7 +271,7 @@ async def test_a_task_that_is_cancelled_within_its_deadline_is_cancelled() -> No
 
     async def wait() -> None:
         with Deadline(clock, 5.0):
-            await asyncio.sleep(3_600)
+            await asyncio.Event().wait()
 
     task = asyncio.get_running_loop().create_task(wait())
     await clock.advance(1.0)
@@ -294,7 +294,7 @@ async def test_a_deadline_that_is_paused_waits() -> None:
             deadline.resume()
             deadline.resume()
             steps.append("resumed")
-            await asyncio.sleep(3_600)
+            await asyncio.Event().wait()
 
     task = asyncio.get_running_loop().create_task(wait())
     await clock.advance(64.9)
@@ -336,6 +336,7 @@ async def test_https_through_a_proxy_is_a_tunnel(make: Any, tmp_path: Path) -> N
     authority.issue_cert("target.example").configure_cert(context)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     heads: list[str] = []
+    ended = asyncio.Event()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
@@ -350,6 +351,7 @@ async def test_https_through_a_proxy_is_a_tunnel(make: Any, tmp_path: Path) -> N
             there, out = await asyncio.open_connection("127.0.0.1", peer.port)
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             await asyncio.gather(copy(reader, out), copy(there, writer), return_exceptions=True)
+            ended.set()
 
         proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = proxy.sockets[0].getsockname()[1]
@@ -360,7 +362,7 @@ async def test_https_through_a_proxy_is_a_tunnel(make: Any, tmp_path: Path) -> N
             assert (200, b"page") == await get(fetcher, "https://target.example:8443/m")
         fetcher.close()
         proxy.close()
-        await asyncio.sleep(0.05)  # the proxy notices that both sides have gone
+        await ended.wait()  # the proxy has noticed that both sides have gone
 
     assert len(heads) == 1
     assert heads[0].startswith("CONNECT target.example:8443 HTTP/1.1\r\n")
@@ -377,8 +379,7 @@ async def test_a_connection_that_nobody_used_for_long_is_closed() -> None:
         for _ in range(8):
             await get(fetcher, f"http://{often.address}/")
             await clock.advance(IDLE_MAX_S / 4)
-        await asyncio.sleep(0.01)
-        assert "<Fetcher idle=1>" == repr(fetcher)
+        await wait_until(lambda: repr(fetcher) == "<Fetcher idle=1>")
         await get(fetcher, f"http://{rare.address}/")
         assert (2, 1) == (rare.connections, often.connections)
         await clock.advance(2 * IDLE_MAX_S)

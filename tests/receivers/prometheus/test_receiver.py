@@ -13,7 +13,7 @@ import pytest
 
 from mlsysops_pipeline.component import Status
 from mlsysops_pipeline.errors import RetryableError
-from mlsysops_pipeline.testing import wait_until
+from mlsysops_pipeline.testing import advance_until, settle, wait_until
 from tests.receivers.prometheus.peers import Peer, answer
 from tests.receivers.prometheus.running import INTERVAL_S, Running, read
 
@@ -283,21 +283,21 @@ async def test_one_byte_a_second_ends_at_the_timeout(caplog: pytest.LogCaptureFi
             writer.write(bytes((byte,)))
             await writer.drain()
             gate.set()
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(3_600)
+            await settle()
+        await asyncio.Event().wait()
 
     async with (
         Peer(drip) as peer,
         Peer(answer(PAGE)) as other,
         Running(peer, other, scrape_timeout="3s") as running,
     ):
-        while not gate.is_set():
-            await running.clock.advance(0.1)
-            await asyncio.sleep(0.001)
+        await advance_until(running.clock, gate.is_set, step_s=0.1)
         began_s = running.clock.monotonic()
-        while not running.value("mlsysops_receiver_scrapes", outcome="failure"):
-            await running.clock.advance(0.1)
-            await asyncio.sleep(0.001)
+        await advance_until(
+            running.clock,
+            lambda: running.value("mlsysops_receiver_scrapes", outcome="failure"),
+            step_s=0.1,
+        )
         ended_s = running.clock.monotonic()
         await running.clock.advance(INTERVAL_S)
         await wait_until(lambda: other.requests)  # the other one is not held up
@@ -409,9 +409,10 @@ async def test_targets_come_and_go_with_their_file(tmp_path: Path) -> None:
             first = await running.scrape_one()
             file.write_text(f'[{{"targets": ["{two.address}"]}}]')
             before = len(running.sink.payloads)
-            while [loop.target.url.port for loop in running.loops] != [two.port]:
-                await running.clock.advance(1.0)
-                await asyncio.sleep(0.01)
+            await advance_until(
+                running.clock,
+                lambda: [loop.target.url.port for loop in running.loops] == [two.port],
+            )
             await wait_until(lambda: any(read(p).stale for p in running.sink.payloads[before:]))
             last = [read(p) for p in running.sink.payloads[before:]]
             second = await running.scrape_one()
@@ -447,7 +448,7 @@ async def test_stopping_gives_up_what_is_under_way() -> None:
 
     async def never(_: asyncio.StreamWriter) -> None:
         asked.set()
-        await asyncio.sleep(3_600)
+        await asyncio.Event().wait()
 
     async with Peer(never) as peer, Running(peer) as running:
         await running.clock.advance(INTERVAL_S)
@@ -519,7 +520,7 @@ async def test_a_slow_or_huge_target_harms_no_other() -> None:
     keys: dict[str, Any] = {"scrape_interval": "1s", "is_real_time": True}
 
     async def slow(_: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(3_600)
+        await asyncio.Event().wait()
 
     rules = [{"source_labels": ["path"], "target_label": "__metrics_path__"}]
     async with Peer(answer(PAGE)) as small, Peer(answer(huge)) as large, Peer(slow) as stuck:
@@ -528,12 +529,12 @@ async def test_a_slow_or_huge_target_harms_no_other() -> None:
         ]
         groups.append({"targets": [large.address, stuck.address], "labels": {"path": "/metrics"}})
         async with Running(static_configs=groups, relabel_configs=rules, **keys) as running:
-            await asyncio.sleep(3.0)
+            await wait_until(lambda: len(small.requests) >= 60, 6.0)
             results = [read(payload).values for payload in running.sink.payloads]
 
     ups = [value for values in results for name, value in values.items() if name.startswith("up{")]
     small_ups = ups.count(1.0)
-    assert len(small.requests) >= 40
+    assert len(small.requests) >= 60
     assert small_ups >= len(small.requests) - 1
 
 

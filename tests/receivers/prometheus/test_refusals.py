@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.errors import RetryableError
-from mlsysops_pipeline.testing import wait_until
+from mlsysops_pipeline.testing import advance_until, wait_until
 from mlsysops_receivers.prometheus import jobs
 from mlsysops_receivers.prometheus.scrape.target import OWED_BYTES_MAX
 from tests.receivers.prometheus.peers import Peer, answer
@@ -92,9 +91,7 @@ async def test_the_end_of_a_target_is_told_until_it_is_heard(tmp_path: Path) -> 
             await running.scrape()
             running.sink.error = RetryableError("no memory")
             file.write_text("[]")
-            while running.loops:
-                await running.clock.advance(1.0)
-                await asyncio.sleep(0.01)
+            await advance_until(running.clock, lambda: not running.loops)
             await wait_until(lambda: running.value("otelcol_receiver_refused_metric_points"))
             running.sink.error = None
             before = len(running.sink.payloads)

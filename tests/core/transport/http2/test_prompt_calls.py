@@ -11,7 +11,7 @@ import pytest
 from mlsysops_pipeline.config.values import NetAddress
 from mlsysops_pipeline.errors import Code, RetryableError
 from mlsysops_pipeline.memory import MemoryAccount
-from mlsysops_pipeline.testing import JumpClock, wait_until
+from mlsysops_pipeline.testing import JumpClock, advance_until, settle, wait_until
 from mlsysops_pipeline.transport import listen
 from mlsysops_pipeline.transport.http2 import frames
 from mlsysops_pipeline.transport.http2.grpc import Service, UnaryMethod
@@ -100,9 +100,7 @@ async def serving() -> AsyncIterator[Serving]:
     await running.server.start()
     yield running
     stopping = asyncio.get_running_loop().create_task(running.server.shutdown(1.0))
-    while not stopping.done():
-        await running.clock.advance(1.0)
-        await asyncio.sleep(0.001)
+    await advance_until(running.clock, stopping.done)
     assert 0 == running.memory.in_flight
 
 
@@ -133,7 +131,7 @@ async def test_a_call_that_waits_is_cancelled_with_its_stream(serving: Serving) 
     _, writer = await asyncio.open_connection("127.0.0.1", serving.port)
     writer.write(GREETING + caller.call(b"wait"))
     await wait_until(lambda: serving.handled)
-    await asyncio.sleep(0)
+    await settle()
     writer.write(frame(frames.RST_STREAM, 0, 1, int(frames.ErrorCode.CANCEL).to_bytes(4)))
     await wait_until(lambda: serving.cancelled)
     protocol: Any = next(iter(serving.server._protocols))
