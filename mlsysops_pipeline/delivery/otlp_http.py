@@ -36,14 +36,13 @@ from mlsysops_pipeline.transport.client_settings import (
 from mlsysops_pipeline.transport.compression import compress
 from mlsysops_pipeline.transport.http_client import (
     AnswerTooLargeError,
-    HttpClient,
     UnreachableError,
     retry_after_s,
 )
+from mlsysops_pipeline.transport.opening import open_client
 from mlsysops_pipeline.transport.outcomes import result_of
-from mlsysops_pipeline.transport.outgoing import OutgoingHeaders, client_authenticator
+from mlsysops_pipeline.transport.outgoing import OutgoingHeaders
 from mlsysops_pipeline.transport.rpc_status import RpcStatus, decode_status
-from mlsysops_pipeline.transport.tls import client_context_source
 from mlsysops_pipeline.version import user_agent
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 
     from mlsysops_pipeline.component import Settings
     from mlsysops_pipeline.pdata.payload import Payload
-    from mlsysops_pipeline.transport.http_client import HttpReply
+    from mlsysops_pipeline.transport.http_client import HttpClient, HttpReply
 
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
@@ -152,18 +151,7 @@ class OtlpHttpExporter:
                 message = f"either endpoint or {signal}_endpoint must be specified"
                 raise ConfigError([error(NOWHERE, (f"{signal}_endpoint",), message)])
         used = [self._urls[signal] for signal in settings.signals]
-        if config.auth is not None:
-            # As in the Collector, only gRPC refuses to (components, F4 and F5).
-            name = config.auth.authenticator
-            authenticator = client_authenticator(settings.host, name, is_plaintext=False)
-            if authenticator.needs_tls and any(url.is_plaintext for url in used):
-                settings.logger.warning("the credentials of %s are sent in plaintext", name)
-            self._headers = OutgoingHeaders(config.headers, authenticator)
-        tls = None
-        if any(not url.is_plaintext for url in used):
-            tls = client_context_source(config.tls, ("http/1.1",), settings.logger)
-        self._client = HttpClient(config, tls)
-        await self._client.open()
+        self._client, self._headers = await open_client(config, used, settings)
 
     async def export(self, payload: Payload) -> ExportResult | None:
         """Send one request and wait for its answer."""

@@ -37,15 +37,15 @@ from mlsysops_pipeline.delivery.otlp_http import OtlpHttpExporter
 from mlsysops_pipeline.delivery.workers import current_task
 from mlsysops_pipeline.errors import MalformedError, PermanentError, RetryableError
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_pipeline.transport.http_client import HttpClient
-from mlsysops_pipeline.transport.outgoing import OutgoingHeaders, client_authenticator
+from mlsysops_pipeline.transport.opening import open_client
+from mlsysops_pipeline.transport.outgoing import OutgoingHeaders
 from mlsysops_pipeline.transport.push import Push, push, push_headers
-from mlsysops_pipeline.transport.tls import client_context_source
 from mlsysops_pipeline.version import user_agent
 
 if TYPE_CHECKING:
     from mlsysops_exporters.loki.requests import Request
     from mlsysops_pipeline.pdata.payload import Payload
+    from mlsysops_pipeline.transport.http_client import HttpClient
 
 __all__ = ["FACTORY", "Config", "LokiExporter"]
 
@@ -88,19 +88,8 @@ class LokiExporter:
         Raises `OSError` for a certificate that cannot be used, `ConfigError` for an authenticator
         that cannot be used.
         """
-        config, settings = self._config, self._settings
-        if config.auth is not None:
-            # As in the Collector, only gRPC refuses plaintext (components, F4 and F5).
-            name = config.auth.authenticator
-            authenticator = client_authenticator(settings.host, name, is_plaintext=False)
-            if authenticator.needs_tls and self._url.is_plaintext:
-                settings.logger.warning("the credentials of %s are sent in plaintext", name)
-            self._headers = OutgoingHeaders(config.headers, authenticator)
-        tls = None
-        if not self._url.is_plaintext:
-            tls = client_context_source(config.tls, ("http/1.1",), settings.logger)
-        self._client = HttpClient(config, tls)
-        await self._client.open()
+        urls = (self._url,)
+        self._client, self._headers = await open_client(self._config, urls, self._settings)
 
     async def export(self, payload: Payload) -> ExportResult | None:
         """Deliver what is left of a payload."""

@@ -39,10 +39,9 @@ from mlsysops_pipeline.errors import MalformedError, PermanentError, RetryableEr
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.prometheus.names import label_name
 from mlsysops_pipeline.prometheus.translate import Options, Translator
-from mlsysops_pipeline.transport.http_client import HttpClient
-from mlsysops_pipeline.transport.outgoing import OutgoingHeaders, client_authenticator
+from mlsysops_pipeline.transport.opening import open_client
+from mlsysops_pipeline.transport.outgoing import OutgoingHeaders
 from mlsysops_pipeline.transport.push import Push, push, push_headers
-from mlsysops_pipeline.transport.tls import client_context_source
 from mlsysops_pipeline.version import user_agent
 
 if TYPE_CHECKING:
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from mlsysops_exporters.prometheusremotewrite.series import Series
     from mlsysops_pipeline.pdata.payload import Payload
     from mlsysops_pipeline.prometheus.points import Batch, Cause, Columns
+    from mlsysops_pipeline.transport.http_client import HttpClient
 
 __all__ = ["FACTORY", "Config", "RemoteWriteExporter"]
 
@@ -122,19 +122,8 @@ class RemoteWriteExporter:
         Raises `OSError` for a certificate that cannot be used, `ConfigError` for an authenticator
         that cannot be used.
         """
-        config, settings = self._config, self._settings
-        if config.auth is not None:
-            # As in the Collector, only gRPC refuses plaintext (components, F4 and F5).
-            name = config.auth.authenticator
-            authenticator = client_authenticator(settings.host, name, is_plaintext=False)
-            if authenticator.needs_tls and config.endpoint.is_plaintext:
-                settings.logger.warning("the credentials of %s are sent in plaintext", name)
-            self._headers = OutgoingHeaders(config.headers, authenticator)
-        tls = None
-        if not config.endpoint.is_plaintext:
-            tls = client_context_source(config.tls, ("http/1.1",), settings.logger)
-        self._client = HttpClient(config, tls)
-        await self._client.open()
+        urls = (self._config.endpoint,)
+        self._client, self._headers = await open_client(self._config, urls, self._settings)
 
     async def export(self, payload: Payload) -> ExportResult | None:
         """Deliver what is left of a payload."""
