@@ -23,7 +23,7 @@ from mlsysops_pipeline.clock import SystemClock
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.tasks import Tasks
 from mlsysops_pipeline.transport.dialing import Target
-from mlsysops_pipeline.transport.grpc_client import GrpcChannel
+from mlsysops_pipeline.transport.grpc.client import GrpcChannel
 from mlsysops_pipeline.transport.http2.heads import request_fields
 
 if TYPE_CHECKING:

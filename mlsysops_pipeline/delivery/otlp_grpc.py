@@ -1,7 +1,7 @@
 """OTLP over gRPC, for the exporters that speak it (components, A5). See `OtlpGrpcExporter`.
 
 One request per payload: its members are joined once, compressed if configured, and sent over the
-native client of `transport.grpc_client`. Queue, batching, retry and timeout are the core's.
+native client of `transport.grpc`. Queue, batching, retry and timeout are the core's.
 Outcomes are sorted as OTLP says (OG-5, OG-6): only what may succeed later is tried again, and a
 partial success never is (OC-7). An absent peer is a state, logged when it changes, not an error.
 """
@@ -17,7 +17,8 @@ from mlsysops_pipeline.delivery.config import DeliveryConfig
 from mlsysops_pipeline.errors import Code, PeerError, PermanentError
 from mlsysops_pipeline.transport.client_settings import GrpcClientConfig, GrpcCompression
 from mlsysops_pipeline.transport.compression import compress, decompress_aside
-from mlsysops_pipeline.transport.grpc_client import GrpcChannel
+from mlsysops_pipeline.transport.grpc.client import GrpcChannel
+from mlsysops_pipeline.transport.grpc.outcomes import error_of, result_of
 from mlsysops_pipeline.transport.http2.client import ANSWER_BYTES_MAX
 from mlsysops_pipeline.transport.http2.heads import (
     is_reserved,
@@ -25,7 +26,6 @@ from mlsysops_pipeline.transport.http2.heads import (
     metadata_problem,
     request_fields,
 )
-from mlsysops_pipeline.transport.outcomes import error_of, result_of
 from mlsysops_pipeline.transport.outgoing import OutgoingHeaders, client_authenticator
 from mlsysops_pipeline.transport.proxies import Proxy, proxy_from_environment
 from mlsysops_pipeline.transport.tls import client_context_source

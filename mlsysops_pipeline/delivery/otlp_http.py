@@ -3,7 +3,7 @@
 One POST per payload, protobuf or JSON, compressed as configured. Queue, batching, retry and
 timeout are the core's. Only 429, 502, 503 and 504 are tried again, and what got no answer at all
 (OH-8, OH-10); `Retry-After` is honoured on 429 and 503 (OH-9). A partial success is never tried
-again (OC-7). Redirects: see `transport.http_client`.
+again (OC-7). Redirects: see `transport.http`.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from mlsysops_pipeline.transport.client_settings import (
     HttpUrl,
 )
 from mlsysops_pipeline.transport.compression import compress
-from mlsysops_pipeline.transport.http_client import (
+from mlsysops_pipeline.transport.grpc.outcomes import result_of
+from mlsysops_pipeline.transport.http.client import (
     AnswerTooLargeError,
     UnreachableError,
     retry_after_s,
 )
-from mlsysops_pipeline.transport.opening import open_client
-from mlsysops_pipeline.transport.outcomes import result_of
+from mlsysops_pipeline.transport.http.opening import open_client
 from mlsysops_pipeline.transport.outgoing import OutgoingHeaders
 from mlsysops_pipeline.transport.rpc_status import RpcStatus, decode_status
 from mlsysops_pipeline.version import user_agent
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from mlsysops_pipeline.component import Settings
     from mlsysops_pipeline.pdata.payload import Payload
-    from mlsysops_pipeline.transport.http_client import HttpClient, HttpReply
+    from mlsysops_pipeline.transport.http.client import HttpClient, HttpReply
 
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"

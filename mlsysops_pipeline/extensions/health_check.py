@@ -32,7 +32,7 @@ from mlsysops_pipeline.config.schema import (
     no_effect,
     refused,
 )
-from mlsysops_pipeline.transport.http_server import HttpRequest, HttpResponse, HttpServer
+from mlsysops_pipeline.transport.http.server import HttpRequest, HttpResponse, HttpServer
 from mlsysops_pipeline.transport.server_settings import HttpServerConfig
 
 if TYPE_CHECKING:

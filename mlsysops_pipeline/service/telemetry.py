@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.config.telemetry import MetricsConfig
     from mlsysops_pipeline.config.values import NetAddress
     from mlsysops_pipeline.service.host import Surroundings
-    from mlsysops_pipeline.transport.http_server import HttpRequest, HttpResponse, HttpServer
+    from mlsysops_pipeline.transport.http.server import HttpRequest, HttpResponse, HttpServer
 
 _LOGGER = logging.getLogger("mlsysops_pipeline.service")
 _PATH = "/metrics"
@@ -44,7 +44,7 @@ class TelemetryServer:
             raise
 
     async def _listen(self, page: NetAddress) -> None:
-        from mlsysops_pipeline.transport.http_server import HttpServer  # noqa: PLC0415  if used
+        from mlsysops_pipeline.transport.http.server import HttpServer  # noqa: PLC0415  if used
         from mlsysops_pipeline.transport.server_settings import (  # noqa: PLC0415  if used
             HttpServerConfig,
         )
@@ -56,7 +56,7 @@ class TelemetryServer:
         _LOGGER.info("Serving metrics on %s%s", page, _PATH)
 
     async def _answer(self, request: HttpRequest) -> HttpResponse:
-        from mlsysops_pipeline.transport.http_server import HttpResponse  # noqa: PLC0415  if used
+        from mlsysops_pipeline.transport.http.server import HttpResponse  # noqa: PLC0415  if used
 
         if request.path != _PATH:
             return HttpResponse(404, b"404 page not found\n", "text/plain; charset=utf-8")

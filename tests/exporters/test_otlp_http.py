@@ -28,9 +28,9 @@ from mlsysops_pipeline.pdata import otlp_json
 from mlsysops_pipeline.pdata.payload import Metadata, Payload
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.testing import FakeHost, make_payload, make_settings
-from mlsysops_pipeline.transport import http_client
 from mlsysops_pipeline.transport.compression import HTTP_ENCODINGS, compress, decompress
-from mlsysops_pipeline.transport.http_client import retry_after_s
+from mlsysops_pipeline.transport.http import client as http_client
+from mlsysops_pipeline.transport.http.client import retry_after_s
 from mlsysops_pipeline.transport.proxies import proxy_from_environment
 from mlsysops_pipeline.transport.rpc_status import Answer, encode_status
 from tests.core.transport.grpc_peers import (

@@ -15,7 +15,7 @@ import uvloop
 from mlsysops_pipeline.config.values import NetAddress
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.testing import JumpClock, make_settings, make_wire, wait_until
-from mlsysops_pipeline.transport.http_server import HttpRequest, HttpResponse, HttpServer
+from mlsysops_pipeline.transport.http.server import HttpRequest, HttpResponse, HttpServer
 from mlsysops_pipeline.transport.server_settings import HttpServerConfig
 from tests.core.transport.http2.wire import GREETING, Caller
 from tests.receivers.otlp_running import PROTOBUF, Running

@@ -37,15 +37,15 @@ from mlsysops_pipeline.delivery.otlp_http import OtlpHttpExporter
 from mlsysops_pipeline.delivery.workers import current_task
 from mlsysops_pipeline.errors import MalformedError, PermanentError, RetryableError
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_pipeline.transport.opening import open_client
+from mlsysops_pipeline.transport.http.opening import open_client
+from mlsysops_pipeline.transport.http.push import Push, push, push_headers
 from mlsysops_pipeline.transport.outgoing import OutgoingHeaders
-from mlsysops_pipeline.transport.push import Push, push, push_headers
 from mlsysops_pipeline.version import user_agent
 
 if TYPE_CHECKING:
     from mlsysops_exporters.loki.requests import Request
     from mlsysops_pipeline.pdata.payload import Payload
-    from mlsysops_pipeline.transport.http_client import HttpClient
+    from mlsysops_pipeline.transport.http.client import HttpClient
 
 __all__ = ["FACTORY", "Config", "LokiExporter"]
 

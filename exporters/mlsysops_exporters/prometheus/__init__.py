@@ -46,8 +46,8 @@ from mlsysops_pipeline.prometheus.points import (
 )
 from mlsysops_pipeline.prometheus.translate import TARGET_INFO, Options, Translator
 from mlsysops_pipeline.transport.compression import Gzip
-from mlsysops_pipeline.transport.http_messages import TEXT
-from mlsysops_pipeline.transport.http_server import HttpRequest, HttpResponse, HttpServer
+from mlsysops_pipeline.transport.http.messages import TEXT
+from mlsysops_pipeline.transport.http.server import HttpRequest, HttpResponse, HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -39,9 +39,9 @@ from mlsysops_pipeline.errors import MalformedError, PermanentError, RetryableEr
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.prometheus.names import label_name
 from mlsysops_pipeline.prometheus.translate import Options, Translator
-from mlsysops_pipeline.transport.opening import open_client
+from mlsysops_pipeline.transport.http.opening import open_client
+from mlsysops_pipeline.transport.http.push import Push, push, push_headers
 from mlsysops_pipeline.transport.outgoing import OutgoingHeaders
-from mlsysops_pipeline.transport.push import Push, push, push_headers
 from mlsysops_pipeline.version import user_agent
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from mlsysops_exporters.prometheusremotewrite.series import Series
     from mlsysops_pipeline.pdata.payload import Payload
     from mlsysops_pipeline.prometheus.points import Batch, Cause, Columns
-    from mlsysops_pipeline.transport.http_client import HttpClient
+    from mlsysops_pipeline.transport.http.client import HttpClient
 
 __all__ = ["FACTORY", "Config", "RemoteWriteExporter"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from mlsysops_pipeline.component import ExportResult
 from mlsysops_pipeline.delivery.lanes import send_lanes
 from mlsysops_pipeline.errors import DropReason, PermanentError
-from mlsysops_pipeline.transport.push import DataRefusedError
+from mlsysops_pipeline.transport.http.push import DataRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

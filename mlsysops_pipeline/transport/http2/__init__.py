@@ -8,7 +8,7 @@
 ``grpc``        unary calls on a connection, server side.
 ``health``      the health service, a method like any other.
 ``server``      sockets, tasks and timers around ``grpc``.
-``client``      unary calls on a connection, client side; `transport.grpc_client` is around it.
+``client``      unary calls on a connection, client side; `transport.grpc` is around it.
 
 Everything but ``server`` is plain computation: no socket, no asyncio, no clock. Time is an
 argument, so that tests feed a connection byte by byte and turn the clock by hand.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from mlsysops_pipeline.errors import Code, PeerError
 from mlsysops_pipeline.pdata.otlp_json import decode
 from mlsysops_pipeline.transport.aside import Aside
-from mlsysops_pipeline.transport.http_messages import HttpRequest, HttpResponse
-from mlsysops_pipeline.transport.http_server import HttpServer
+from mlsysops_pipeline.transport.http.messages import HttpRequest, HttpResponse
+from mlsysops_pipeline.transport.http.server import HttpServer
 from mlsysops_pipeline.transport.outgoing import HOPS_HEADER
 from mlsysops_pipeline.transport.refusals import Refusal, refusal
 from mlsysops_pipeline.transport.rpc_status import encode_status

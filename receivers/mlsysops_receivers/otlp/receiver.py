@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from mlsysops_pipeline.component import Entry, Settings
     from mlsysops_pipeline.pdata.signal import Signal
+    from mlsysops_pipeline.transport.http.server import HttpServer
     from mlsysops_pipeline.transport.http2.server import NativeGrpcServer
-    from mlsysops_pipeline.transport.http_server import HttpServer
     from mlsysops_receivers.otlp.config import Config
 
 GRACE_S: Final = 5.0

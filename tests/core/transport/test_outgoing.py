@@ -14,6 +14,7 @@ from mlsysops_pipeline.config.values import Opaque
 from mlsysops_pipeline.errors import Code, ConfigError, PermanentError, RetryableError
 from mlsysops_pipeline.pdata.payload import Metadata
 from mlsysops_pipeline.testing import FakeHost
+from mlsysops_pipeline.transport.grpc.outcomes import error_of, result_of
 from mlsysops_pipeline.transport.http2.answers import Outcome
 from mlsysops_pipeline.transport.http2.headers import FieldBlock
 from mlsysops_pipeline.transport.http2.heads import (
@@ -25,7 +26,6 @@ from mlsysops_pipeline.transport.http2.heads import (
 )
 from mlsysops_pipeline.transport.http2.requests import read_headers
 from mlsysops_pipeline.transport.http2.routes import read_timeout
-from mlsysops_pipeline.transport.outcomes import error_of, result_of
 from mlsysops_pipeline.transport.outgoing import OutgoingHeaders, client_authenticator, read_hops
 from mlsysops_pipeline.transport.rpc_status import Answer, encode_status
 from tests.core.transport.grpc_peers import encode_answer

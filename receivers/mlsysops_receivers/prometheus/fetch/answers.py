@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from mlsysops_pipeline.transport.http1 import ChunkFraming, HttpFault
+from mlsysops_pipeline.transport.http.http1 import ChunkFraming, HttpFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

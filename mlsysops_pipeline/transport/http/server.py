@@ -16,13 +16,14 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
 from mlsysops_pipeline.errors import CollectorError, PeerError
-from mlsysops_pipeline.transport import http1, listen
+from mlsysops_pipeline.transport import listen
 from mlsysops_pipeline.transport.auth import server_authenticator
 from mlsysops_pipeline.transport.complaints import Complaints
 from mlsysops_pipeline.transport.compression import compress
-from mlsysops_pipeline.transport.cors import Cors
-from mlsysops_pipeline.transport.http_connection import HttpConnection
-from mlsysops_pipeline.transport.http_messages import HttpRequest, HttpResponse, plain_refusal
+from mlsysops_pipeline.transport.http import http1
+from mlsysops_pipeline.transport.http.connection import HttpConnection
+from mlsysops_pipeline.transport.http.cors import Cors
+from mlsysops_pipeline.transport.http.messages import HttpRequest, HttpResponse, plain_refusal
 from mlsysops_pipeline.transport.server_settings import address_family
 from mlsysops_pipeline.transport.tls import server_context, watch_handshakes
 

@@ -18,7 +18,7 @@ from mlsysops_pipeline.config.values import NetAddress
 from mlsysops_pipeline.errors import Code, ConfigError, PeerError, RetryableError
 from mlsysops_pipeline.testing import FakeHost, JumpClock, make_settings, wait_until
 from mlsysops_pipeline.transport.compression import HTTP_ENCODINGS, compress
-from mlsysops_pipeline.transport.http_server import HttpRequest, HttpResponse, HttpServer
+from mlsysops_pipeline.transport.http.server import HttpRequest, HttpResponse, HttpServer
 from mlsysops_pipeline.transport.server_settings import (
     CorsConfig,
     HttpAuthConfig,
@@ -626,7 +626,7 @@ async def test_a_unix_socket(serve: Serve, tmp_path: Path) -> None:
 async def test_connections_have_a_limit(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("mlsysops_pipeline.transport.http_server.CONNECTIONS_MAX", 1)
+    monkeypatch.setattr("mlsysops_pipeline.transport.http.server.CONNECTIONS_MAX", 1)
     running = await serve()
     _, writer = await asyncio.open_connection("127.0.0.1", running.server.port)
     await wait_until(lambda: running.server._connections)

@@ -14,7 +14,7 @@ from mlsysops_pipeline.config.schema import without_password
 from mlsysops_pipeline.errors import Code, PermanentError, RetryableError
 from mlsysops_pipeline.transport.client_settings import OWN_HEADERS
 from mlsysops_pipeline.transport.compression import compress
-from mlsysops_pipeline.transport.http_client import (
+from mlsysops_pipeline.transport.http.client import (
     AnswerTooLargeError,
     UnreachableError,
     retry_after_s,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlsysops_pipeline.clock import Clock
-    from mlsysops_pipeline.transport.http_client import HttpClient, HttpReply
+    from mlsysops_pipeline.transport.http.client import HttpClient, HttpReply
 
 _CODES: Final = {
     401: Code.UNAUTHENTICATED,

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from mlsysops_pipeline.transport.cors import Cors
-from mlsysops_pipeline.transport.http1 import Head
+from mlsysops_pipeline.transport.http.cors import Cors
+from mlsysops_pipeline.transport.http.http1 import Head
 from mlsysops_pipeline.transport.server_settings import CorsConfig
 
 

@@ -12,8 +12,8 @@ import pytest
 from mlsysops_pipeline.clock import SystemClock
 from mlsysops_pipeline.config.values import NetAddress
 from mlsysops_pipeline.testing import JumpClock, make_settings, wait_until
-from mlsysops_pipeline.transport import http_connection
-from mlsysops_pipeline.transport.http_server import HttpRequest, HttpResponse, HttpServer
+from mlsysops_pipeline.transport.http import connection as http_connection
+from mlsysops_pipeline.transport.http.server import HttpRequest, HttpResponse, HttpServer
 from mlsysops_pipeline.transport.server_settings import HttpServerConfig
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from mlsysops_pipeline.clock import SystemClock
 from mlsysops_pipeline.errors import Code
 from mlsysops_pipeline.tasks import Tasks
 from mlsysops_pipeline.testing import JumpClock, advance_until, wait_until
-from mlsysops_pipeline.transport import grpc_client
 from mlsysops_pipeline.transport.dialing import Address, Target
-from mlsysops_pipeline.transport.grpc_client import GrpcChannel
+from mlsysops_pipeline.transport.grpc import client as grpc_client
+from mlsysops_pipeline.transport.grpc.client import GrpcChannel
 from mlsysops_pipeline.transport.http2.client import ClientTimes
 from mlsysops_pipeline.transport.http2.frames import goaway_frame, settings_frame
 from mlsysops_pipeline.transport.http2.heads import request_fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from mlsysops_pipeline.transport.http1 import Head
+    from mlsysops_pipeline.transport.http.http1 import Head
     from mlsysops_pipeline.transport.server_settings import CorsConfig
 
 _ALWAYS_ALLOWED: Final = frozenset({"accept", "content-type", "origin", "x-requested-with"})

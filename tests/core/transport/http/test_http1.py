@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlsysops_pipeline.transport.http1 import (
+from mlsysops_pipeline.transport.http.http1 import (
     Body,
     Head,
     Heads,

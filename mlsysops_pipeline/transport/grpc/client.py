@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from mlsysops_pipeline.errors import Code
 from mlsysops_pipeline.transport.dialing import open_socket, resolve
-from mlsysops_pipeline.transport.grpc_link import CLOSE_TIMEOUT_S, GrpcLink
+from mlsysops_pipeline.transport.grpc.link import CLOSE_TIMEOUT_S, GrpcLink
 from mlsysops_pipeline.transport.http2.answers import Outcome
 from mlsysops_pipeline.transport.http2.client import ClientCall, ClientTimes
 from mlsysops_pipeline.transport.proxies import tunnel

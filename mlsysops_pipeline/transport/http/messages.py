@@ -12,7 +12,7 @@ from mlsysops_pipeline.transport.refusals import refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mlsysops_pipeline.transport.http1 import Head
+    from mlsysops_pipeline.transport.http.http1 import Head
 
 NO_AUTH: Final[Mapping[str, str]] = MappingProxyType({})
 TEXT: Final = "text/plain; charset=utf-8"

@@ -12,14 +12,14 @@ import math
 from typing import TYPE_CHECKING, Final, cast
 
 from mlsysops_pipeline.errors import Code, MalformedError, PeerError, TooLargeError
-from mlsysops_pipeline.transport import http1
 from mlsysops_pipeline.transport.compression import decompress_aside
-from mlsysops_pipeline.transport.http1 import HEAD_BYTES_MAX, Body, HttpFault
-from mlsysops_pipeline.transport.http_messages import HttpRequest, HttpResponse
+from mlsysops_pipeline.transport.http import http1
+from mlsysops_pipeline.transport.http.http1 import HEAD_BYTES_MAX, Body, HttpFault
+from mlsysops_pipeline.transport.http.messages import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
     from mlsysops_pipeline.clock import Timer
-    from mlsysops_pipeline.transport.http_server import HttpServer, Later
+    from mlsysops_pipeline.transport.http.server import HttpServer, Later
 
 HEADER_TIMEOUT_S: Final = 60.0
 BODY_TIMEOUT_S: Final = 30.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlsysops_pipeline.transport.http_client import HttpClient
+from mlsysops_pipeline.transport.http.client import HttpClient
 from mlsysops_pipeline.transport.outgoing import OutgoingHeaders, client_authenticator
 from mlsysops_pipeline.transport.tls import client_context_source
 

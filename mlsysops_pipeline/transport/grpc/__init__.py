@@ -1,0 +1,1 @@
+"""The gRPC client: channels and their sockets around `transport.http2`."""
