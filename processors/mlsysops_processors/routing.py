@@ -20,8 +20,8 @@ from mlsysops_pipeline.connectors.routing.config import compile_statement
 from mlsysops_pipeline.connectors.routing.table import REST, Row, Table
 from mlsysops_pipeline.errors import Code, ConfigError, DropReason, MalformedError, PermanentError
 from mlsysops_pipeline.fanout import give_parts, prompt
+from mlsysops_pipeline.pdata.resources import apply_to_resource, rewrite_resources
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_processors.resource import apply_to_resource, rewrite_resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from mlsysops_pipeline.config.decode import parse_config
 from mlsysops_pipeline.errors import ConfigError, MalformedError
 from mlsysops_pipeline.pdata.payload import Metadata, Payload
+from mlsysops_pipeline.pdata.resources import rewrite_resources
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.testing import make_payload, make_settings, make_wire
-from mlsysops_processors.resource import FACTORY, Config, ResourceProcessor, rewrite_resources
+from mlsysops_processors.resource import FACTORY, Config, ResourceProcessor
 from tests.core.pdata.wires import OFFICIAL, WireMaker, canonical, field
 from tests.processors.attribute_oracle import ACTIONS, on_resources
 
