@@ -51,6 +51,8 @@ class Plan:
     """The file of the certificate that the collector shows, where there is TLS."""
     distinct: int = 0
     """See `Workload`."""
+    delta: bool = False
+    """See `Workload`."""
 
 
 @dataclass(slots=True)
@@ -225,6 +227,7 @@ def main() -> None:
         plan.points,
         steady=plan.steady,
         distinct=plan.distinct,
+        delta=plan.delta,
     )
     requests = workload.requests()
     generator = Generator(plan, requests)

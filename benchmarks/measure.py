@@ -13,10 +13,12 @@ from benchmarks import target as target_page
 from benchmarks.load import Plan
 from benchmarks.memory import Memory
 from benchmarks.process import Around, Helper, Measured, Peer, helper, reference_ms
-from benchmarks.scenarios import Idle, Load, Scenario, Scrape, Setup
+from benchmarks.scenarios import Arrival, Idle, Load, Scenario, Scrape, Setup
 
 _MIB = 2**20
 _ARRIVE_S_MAX = 15.0
+_QUIET_S = 1.5
+"""Longer than the interval of any scenario in which points are held."""
 _IDLE_SETTLE_S = 2.0
 _IDLE_S = 3.0
 _SCRAPE_SETTLE_S = 3.0
@@ -62,7 +64,8 @@ def run(peer: Peer, scenario: Scenario, conditions: Conditions) -> dict[str, Any
         head = {"peer": peer.name, "scenario": scenario.name, "reference_ms": reference}
         if isinstance(scenario, Idle):
             return head | _idle(collector)
-        books = _Books(sink, target, setup)
+        arrival = scenario.arrival if isinstance(scenario, Load) else Arrival()
+        books = _Books(sink, target, setup, arrival)
         if isinstance(scenario, Scrape):
             return head | _scrape(collector, books, conditions)
         if setup.page_s:
@@ -74,19 +77,24 @@ def run(peer: Peer, scenario: Scenario, conditions: Conditions) -> dict[str, Any
 class _Books:
     """What was given to a collector, and what of it the sink has."""
 
-    def __init__(self, sink: Helper, target: Helper | None, setup: Setup) -> None:
-        self._sink, self._target = sink, target
+    def __init__(self, sink: Helper, target: Helper | None, setup: Setup, arrival: Arrival) -> None:
+        self._sink, self._target, self._arrival = sink, target, arrival
         self.page_items = setup.series
         if setup.sink == "sink":
             self.page_items = target_page.points(setup.series) + _SCRAPE_REPORT_POINTS
-        self.expected = 0
+        self.least = self.most = 0
+        """What of the load and of the pages has to be in the sink."""
         self.pages = 0
         self.counts: dict[str, Any] = {}
         self.helpers_cpu_s = 0.0
 
     def settle(self, signal: str, sent: int, *, stop: bool = False) -> None:
-        """Wait until the sink has all that was given, or is late. ``stop``: no more pages."""
+        """Wait until the sink has all that was given, or is late. ``stop``: no more pages.
+
+        Where it is not known how much arrives: until there is enough, and no more comes.
+        """
         deadline_s = time.monotonic() + _ARRIVE_S_MAX
+        changed_s, arrived = time.monotonic(), -1
         while True:
             target_cpu_s = 0.0
             if self._target is not None:
@@ -96,13 +104,23 @@ class _Books:
             self._sink.tell()
             self.counts = self._sink.hear()
             self.helpers_cpu_s = self.counts["cpu_s"] + target_cpu_s
-            self.expected = sent + self.pages * self.page_items
-            missing = self.expected - self.counts[signal]
-            if not missing or time.monotonic() >= deadline_s:
+            pages = self.pages * self.page_items
+            self.least = round(sent * self._arrival.least) + pages
+            self.most = round(sent * self._arrival.most) + pages
+            before, arrived = arrived, self._arrived(signal)
+            now_s = time.monotonic()
+            changed_s = changed_s if arrived == before else now_s
+            if now_s >= deadline_s:
                 return
-            if missing < 0 and self._target is None:
+            if self.least == self.most:
+                if arrived == self.most or (arrived > self.most and self._target is None):
+                    return
+            elif arrived >= self.least and now_s - changed_s >= _QUIET_S:
                 return
             time.sleep(0.05)
+
+    def _arrived(self, signal: str) -> int:
+        return int(self.counts[str(self._arrival.signal or signal)])
 
     def pages_served(self) -> int:
         """What the target has given out so far."""
@@ -111,8 +129,9 @@ class _Books:
         return int(self._target.hear()["pages"])
 
     def outcome(self, signal: str, collector: Measured) -> dict[str, Any]:
-        """Whether the sink has exactly what it should."""
-        surplus = self.counts[signal] - self.expected
+        """Whether the sink has exactly what it should, or as much as it may."""
+        arrived = self._arrived(signal)
+        surplus = arrived - min(max(arrived, self.least), self.most)
         return {
             "exact": not surplus,
             "surplus_items": surplus,
@@ -180,7 +199,7 @@ def _load(
         scenario.transport, port, str(workload.signal), workload.items, workload.points,
         scenario.rate, scenario.seconds or conditions.seconds, conditions.warm_up_s,
         scenario.connections, scenario.in_flight, workload.steady, scenario.setup.compression,
-        collector.certificate, workload.distinct,
+        collector.certificate, workload.distinct, workload.delta,
     )  # fmt: skip
     signal = plan.signal
     with helper("benchmarks.load", conditions.load_core) as generator:

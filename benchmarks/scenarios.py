@@ -63,6 +63,28 @@ class Scrape:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """What the sink must have of what was acknowledged: between two shares of the items.
+
+    Both are 1 where a collector only forwards. Where they are equal the sink must have exactly
+    that, else (sampling, one point a series and interval) something between.
+    """
+
+    least: float = 1.0
+    most: float = 1.0
+    signal: Signal | None = None
+    """As what it arrives; ``None``: as what it was sent as."""
+
+    @classmethod
+    def of(cls, plan: dict[str, Any]) -> Arrival:
+        """From the keys ``arrives`` (a share, or two) and ``arrives_as`` of a scenario's file."""
+        shares = plan.get("arrives", 1.0)
+        least, most = shares if isinstance(shares, list) else (shares, shares)
+        name = plan.get("arrives_as")
+        return cls(float(least), float(most), Signal(name) if name else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """Requests of one kind at one rate. ``rate`` 0: as fast as acknowledgements allow."""
 
@@ -79,6 +101,7 @@ class Load:
     """How long, where that is not left to the command line."""
     runs_max: int = 1000
     """The most runs of one session: those of minutes are not repeated as often."""
+    arrival: Arrival = Arrival()
 
 
 Scenario = Idle | Load | Scrape
@@ -106,7 +129,7 @@ def matches(name: str, wanted: list[str]) -> bool:
 _KEYS = {
     "name", "config", "arguments", "idle", "transports", "workloads", "sizes", "connections",
     "in_flight", "sink", "compression", "rotel", "series", "page_s", "scrape", "quick", "at_most",
-    "seconds", "runs_max", "tls",
+    "seconds", "runs_max", "tls", "arrives", "arrives_as",
 }  # fmt: skip
 
 
@@ -154,6 +177,7 @@ def _loads(plan: dict[str, Any], setup: Setup, goals: dict[str, float]) -> Itera
             size["items"],
             kind.get("points", 1),
             steady=kind.get("steady", False),
+            delta=kind.get("delta", False),
             distinct=size.get("distinct", 0),
         )
         if workload.points > workload.items:
@@ -173,4 +197,5 @@ def _loads(plan: dict[str, Any], setup: Setup, goals: dict[str, float]) -> Itera
             next((goal for words, goal in goals.items() if matches(name, [words])), None),
             plan.get("seconds"),
             plan.get("runs_max", 1000),
+            Arrival.of(plan),
         )

@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from mlsysops_pipeline.pdata.signal import Signal
 
+_DELTA: Any = 1
 _CUMULATIVE: Any = 2
 _START_NS = 1_750_000_000_000_000_000
 _DISTINCT_MIN, _DISTINCT_MAX = 24, 1000
@@ -44,6 +45,8 @@ class Workload:
     steady: bool = False
     distinct: int = 0
     """How many different requests there are; zero: as many as are worth it."""
+    delta: bool = False
+    """Whether sums are deltas. (Metrics only.)"""
 
     @property
     def name(self) -> str:
@@ -78,7 +81,7 @@ class Workload:
         for index in range(self.items):
             if index % self.points == 0:
                 metric = scope.metrics.add(name=f"app.metric.{index // self.points}", unit="s")
-                metric.sum.aggregation_temporality = _CUMULATIVE
+                metric.sum.aggregation_temporality = _DELTA if self.delta else _CUMULATIVE
                 metric.sum.is_monotonic = True
             point = metric.sum.data_points.add(
                 start_time_unix_nano=_START_NS,

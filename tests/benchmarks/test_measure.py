@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ pytest.importorskip("benchmarks.load")
 
 from benchmarks import measure
 from benchmarks.process import Peer
-from benchmarks.scenarios import Idle, Load, Setup
+from benchmarks.scenarios import Arrival, Idle, Load, Setup
 from benchmarks.workload import Workload
 from mlsysops_pipeline.pdata.signal import Signal
 
@@ -39,6 +40,18 @@ def test_a_run_that_loses_one_request_is_void(monkeypatch: pytest.MonkeyPatch) -
     result = measure.run(Peer("liar", (sys.executable, _FORWARDER, "--lose")), _LOAD, _ALWAYS)
     assert not result["exact"]
     assert -5 == result["surplus_items"]
+
+
+def test_a_run_may_ask_for_a_share_of_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "_ARRIVE_S_MAX", 0.3)
+    monkeypatch.setattr(measure, "_QUIET_S", 0.1)
+    honest = Peer("honest", (sys.executable, _FORWARDER))
+    half = measure.run(honest, replace(_LOAD, arrival=Arrival(0.5, 0.5)), _ALWAYS)
+    assert not half["exact"]
+    assert half["surplus_items"] > 0
+    enough = measure.run(honest, replace(_LOAD, arrival=Arrival(0.5, 1.0)), _ALWAYS)
+    assert enough["exact"]
+    assert 0 == enough["surplus_items"]
 
 
 def test_an_idle_collector_is_measured_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,7 +199,7 @@ def test_a_short_run_has_the_scenarios_that_their_files_name() -> None:
     assert "forward grpc metrics x10 1000" in quick
     assert "node read grpc metrics x10 1000" not in quick
     assert quick < {one.name for one in scenarios.read()}
-    assert 20 >= len(quick)
+    assert 25 >= len(quick)
 
 
 def test_words_choose_scenarios_and_words_with_a_minus_leave_them_out() -> None:
