@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Self
 from mlsysops_pipeline.metrics.values import uint64
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 BUCKETS_MAX = 160
 """Buckets of either sign after a merge."""
 SCALE_MIN, SCALE_MAX = -10, 20
 """Scales that doubles have a use for."""
+_EXPONENT_MIN, _EXPONENT_MAX = -1074, 1024
+"""Doubles other than zero are from ``2 ** _EXPONENT_MIN`` to just below ``2 ** _EXPONENT_MAX``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,15 @@ class Buckets:
             return 0, self
         return sum(self.counts[:cut]), Buckets.of(self.offset + cut, self.counts[cut:])
 
+    def holds_doubles(self, scale: int) -> bool:
+        """Whether there are doubles in the first bucket and in the last (DM-5)."""
+        if not self.counts:
+            return True
+        width = 2.0**-scale
+        return (self.offset + 1) * width >= _EXPONENT_MIN and (
+            (self.end - 1) * width < _EXPONENT_MAX
+        )
+
     def count_at(self, index: int) -> int:
         """What is in a bucket."""
         return self.counts[index - self.offset] if self.offset <= index < self.end else 0
@@ -101,18 +112,23 @@ class Exponential:
 
     @classmethod
     def of(cls, point: Any) -> Self | None:
-        """Of a data point of a view; ``None`` if scale or threshold make no sense."""
-        if not SCALE_MIN <= point.scale <= SCALE_MAX:
+        """Of a data point of a view; ``None`` if scale, threshold or an index make no sense.
+
+        They make none if no double lies there (DM-5). Empty buckets may be anywhere.
+        """
+        scale = point.scale
+        if not SCALE_MIN <= scale <= SCALE_MAX or not 0 <= point.zero_threshold < math.inf:
             return None
-        if not 0 <= point.zero_threshold < math.inf:
+        positive = Buckets.of(point.positive.offset, point.positive.bucket_counts)
+        negative = Buckets.of(point.negative.offset, point.negative.bucket_counts)
+        if not (positive.holds_doubles(scale) and negative.holds_doubles(scale)):
             return None
-        return cls(
-            point.scale,
-            point.zero_threshold,
-            point.zero_count,
-            Buckets.of(point.positive.offset, point.positive.bucket_counts),
-            Buckets.of(point.negative.offset, point.negative.bucket_counts),
-        )
+        return cls(scale, point.zero_threshold, point.zero_count, positive, negative)
+
+    @property
+    def total(self) -> int:
+        """How many values there are."""
+        return sum(self.negative.counts) + self.zero_count + sum(self.positive.counts)
 
     def write(self, point: Any) -> None:
         """Into a data point of a view."""
@@ -169,7 +185,11 @@ class Exponential:
         )
 
     def minus(self, earlier: Exponential) -> Exponential | None:
-        """What came since ``earlier``; ``None`` if that is not a part of this (a reset)."""
+        """What came since ``earlier``; ``None`` if that is not a part of this (a reset).
+
+        A scale that rises and a threshold that falls are a reset too, as for the Collector: see
+        `since` for what goes by the values alone.
+        """
         if self.scale > earlier.scale or self.zero_threshold < earlier.zero_threshold:
             return None
         before = earlier.widened(self.zero_threshold).downscaled(self.scale)
@@ -179,6 +199,52 @@ class Exponential:
         if zeros < 0 or positive is None or negative is None:
             return None
         return Exponential(self.scale, self.zero_threshold, zeros, positive, negative)
+
+    def since(self, earlier: Exponential) -> Exponential | None:
+        """What came since ``earlier``, at the lower scale; ``None`` if something went away."""
+        one, two = self._aligned(earlier)
+        return one.minus(two)
+
+    def quantile(
+        self, fraction: float, least: float | None = None, greatest: float | None = None
+    ) -> float | None:
+        """The value below which ``fraction`` (0 to 1) of the values lie; ``None`` of no values.
+
+        Within a bucket it is interpolated by the exponent, as Prometheus does, and in that of zero
+        by the value. ``least`` and ``greatest`` are those of all values, where they are known.
+        """
+        rank = min(max(fraction, 0.0), 1.0) * self.total
+        seen, value = 0, None
+        for count, index, sign in self._in_order():
+            if not count:
+                continue
+            part = min(max((rank - seen) / count, 0.0), 1.0)
+            seen += count
+            if sign:
+                value = sign * _power(index + (part if sign > 0 else 1 - part), self.scale)
+            else:
+                value = self._in_zero_bucket(part)
+            if seen >= rank:
+                break
+        if value is None:
+            return None
+        value = value if least is None else max(value, least)
+        return value if greatest is None else min(value, greatest)
+
+    def _in_order(self) -> Iterator[tuple[int, int, int]]:
+        """Count, index and sign of all buckets from the lowest values on."""
+        negative, positive = self.negative, self.positive
+        for index in range(negative.end - 1, negative.offset - 1, -1):
+            yield negative.counts[index - negative.offset], index, -1
+        yield self.zero_count, 0, 0
+        for index, count in enumerate(positive.counts, positive.offset):
+            yield count, index, 1
+
+    def _in_zero_bucket(self, part: float) -> float:
+        """It reaches to the side on which there are other values."""
+        low = -self.zero_threshold if self.negative.counts or not self.positive.counts else 0.0
+        high = self.zero_threshold if self.positive.counts or not self.negative.counts else 0.0
+        return low + (high - low) * part
 
     def _aligned(self, other: Exponential) -> tuple[Exponential, Exponential]:
         """Both at the same scale and with the same zero bucket."""
@@ -191,8 +257,8 @@ class Exponential:
         return one, two
 
 
-def _power(index: int, scale: int) -> float:
-    """The lower bound of a bucket, or the highest double."""
+def _power(index: float, scale: int) -> float:
+    """The lower bound of a bucket, or the highest double. Also of a place within a bucket."""
     try:
         return float(2.0 ** (index * 2.0**-scale))
     except OverflowError:

@@ -86,3 +86,19 @@ def test_offsets_at_the_ends_of_their_range_take_no_memory() -> None:
 
     assert total(both) == 2
     assert len(both.positive.counts) <= BUCKETS_MAX
+
+
+@settings(max_examples=60, deadline=None)
+@given(one=HISTOGRAMS, other=HISTOGRAMS, scale=st.integers(-4, 8))
+def test_a_difference_is_taken_at_the_lower_scale(
+    one: Exponential, other: Exponential, scale: int
+) -> None:
+    """DM-4: where `minus` sees a reset in a scale that rises, `since` does not."""
+    both = one.plus(other)
+    before = one.downscaled(scale)
+    rest = both.since(before)
+
+    assert rest is not None
+    assert min(both.scale, before.scale) == rest.scale
+    assert total(other) == total(rest)
+    assert one.since(both) is None or not total(other)
