@@ -40,7 +40,7 @@ async def serve() -> None:
 
     from mlsysops_pipeline.errors import Code  # noqa: PLC0415
     from mlsysops_pipeline.memory import MemoryAccount  # noqa: PLC0415
-    from mlsysops_pipeline.transport.http2.grpc import Service, UnaryMethod  # noqa: PLC0415
+    from mlsysops_pipeline.transport.http2.calls import Service, UnaryMethod  # noqa: PLC0415
     from mlsysops_pipeline.transport.http2.server import NativeGrpcServer  # noqa: PLC0415
     from mlsysops_pipeline.transport.http2.status import GrpcStatus  # noqa: PLC0415
 

@@ -32,9 +32,10 @@ from mlsysops_pipeline.memory import MemoryAccount
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.testing import make_wire
 from mlsysops_pipeline.transport.http2 import frames
+from mlsysops_pipeline.transport.http2.calls import Service, UnaryMethod
 from mlsysops_pipeline.transport.http2.fields import RequestHeads
 from mlsysops_pipeline.transport.http2.frames import END_HEADERS, END_STREAM, frame_header
-from mlsysops_pipeline.transport.http2.grpc import GrpcConnection, Service, UnaryMethod
+from mlsysops_pipeline.transport.http2.grpc import GrpcConnection
 from mlsysops_pipeline.transport.http2.headers import HeaderDecoder
 from mlsysops_pipeline.transport.http2.routes import VOLATILE_FIELDS
 from mlsysops_pipeline.transport.http2.status import GrpcStatus

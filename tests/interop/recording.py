@@ -25,8 +25,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from mlsysops_pipeline import Signal
 from mlsysops_pipeline.memory import MemoryAccount
+from mlsysops_pipeline.transport.http2.calls import Action, Service, UnaryMethod
 from mlsysops_pipeline.transport.http2.client import ClientCall, ClientConnection, ClientTimes
-from mlsysops_pipeline.transport.http2.grpc import Action, GrpcConnection, Service, UnaryMethod
+from mlsysops_pipeline.transport.http2.grpc import GrpcConnection
 from mlsysops_pipeline.transport.http2.heads import request_fields
 from mlsysops_pipeline.transport.http2.status import GrpcStatus
 from tests.interop import unary

@@ -5,6 +5,7 @@
 ``fields``      which header lists are well formed (RFC 9113, section 8).
 ``limits``      what a peer may ask for before it loses its connection.
 ``connection``  one HTTP/2 connection: bytes in, events and bytes out.
+``calls``       what the server side is told to do, and about what: services, methods, calls.
 ``grpc``        unary calls on a connection, server side.
 ``health``      the health service, a method like any other.
 ``server``      sockets, tasks and timers around ``grpc``.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mlsysops_pipeline.errors import Code, MalformedError, PeerError, TooLargeError
-from mlsysops_pipeline.transport.http2.grpc import UnaryMethod
+from mlsysops_pipeline.transport.http2.calls import UnaryMethod
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,8 +13,8 @@ from mlsysops_pipeline.transport.http2.status import ACCEPTED_ENCODINGS, GrpcSta
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mlsysops_pipeline.transport.http2.calls import UnaryMethod
     from mlsysops_pipeline.transport.http2.fields import RequestHead
-    from mlsysops_pipeline.transport.http2.grpc import UnaryMethod
     from mlsysops_pipeline.transport.http2.headers import Fields
 
 VOLATILE_FIELDS: Final = frozenset({b"grpc-timeout"})

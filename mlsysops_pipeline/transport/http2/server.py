@@ -18,7 +18,8 @@ from mlsysops_pipeline.errors import Bug, Code, CollectorError, PeerError
 from mlsysops_pipeline.transport import listen
 from mlsysops_pipeline.transport.complaints import Complaints
 from mlsysops_pipeline.transport.http2 import limits
-from mlsysops_pipeline.transport.http2.grpc import START, STOP, Call, GrpcConnection
+from mlsysops_pipeline.transport.http2.calls import START, STOP, Call
+from mlsysops_pipeline.transport.http2.grpc import GrpcConnection
 from mlsysops_pipeline.transport.http2.requests import NO_AUTH, GrpcRequest, read_headers
 from mlsysops_pipeline.transport.http2.status import GrpcStatus
 from mlsysops_pipeline.transport.tls import watch_handshakes
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from mlsysops_pipeline.clock import Clock, Timer
     from mlsysops_pipeline.transport.auth import ServerAuthenticator
-    from mlsysops_pipeline.transport.http2.grpc import Service, Work
+    from mlsysops_pipeline.transport.http2.calls import Service, Work
 
 _CLOSE_TIMEOUT_S: Final = 5.0
 """For the last bytes to leave before a socket is cut off."""

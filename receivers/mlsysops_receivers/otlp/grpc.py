@@ -12,7 +12,7 @@ from mlsysops_pipeline.transport import listen
 from mlsysops_pipeline.transport.auth import server_authenticator
 from mlsysops_pipeline.transport.compression import decompress_aside
 from mlsysops_pipeline.transport.http2 import limits
-from mlsysops_pipeline.transport.http2.grpc import Service, UnaryMethod
+from mlsysops_pipeline.transport.http2.calls import Service, UnaryMethod
 from mlsysops_pipeline.transport.http2.health import CHECK, health_check
 from mlsysops_pipeline.transport.http2.lifetime import Times
 from mlsysops_pipeline.transport.http2.server import NativeGrpcServer

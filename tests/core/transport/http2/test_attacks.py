@@ -11,6 +11,7 @@ import pytest
 from mlsysops_pipeline.errors import Code
 from mlsysops_pipeline.memory import MemoryAccount
 from mlsysops_pipeline.transport.http2 import frames, limits
+from mlsysops_pipeline.transport.http2.calls import Action, Service, UnaryMethod
 from mlsysops_pipeline.transport.http2.frames import (
     CONTINUATION,
     DATA,
@@ -19,7 +20,7 @@ from mlsysops_pipeline.transport.http2.frames import (
     ErrorCode,
     window_update_frame,
 )
-from mlsysops_pipeline.transport.http2.grpc import Action, GrpcConnection, Service, UnaryMethod
+from mlsysops_pipeline.transport.http2.grpc import GrpcConnection
 from mlsysops_pipeline.transport.http2.status import GrpcStatus
 from tests.core.transport.http2.wire import GREETING, PATH, Caller, frame, goaway, message
 

@@ -9,6 +9,7 @@ import pytest
 from mlsysops_pipeline.errors import Code
 from mlsysops_pipeline.memory import MemoryAccount
 from mlsysops_pipeline.transport.http2 import frames, limits
+from mlsysops_pipeline.transport.http2.calls import Action, Service, UnaryMethod
 from mlsysops_pipeline.transport.http2.client import (
     ANSWER_BYTES_MAX,
     ClientCall,
@@ -26,14 +27,14 @@ from mlsysops_pipeline.transport.http2.frames import (
     settings_frame,
     window_update_frame,
 )
-from mlsysops_pipeline.transport.http2.grpc import Action, GrpcConnection, Service, UnaryMethod
+from mlsysops_pipeline.transport.http2.grpc import GrpcConnection
 from mlsysops_pipeline.transport.http2.heads import request_fields
 from mlsysops_pipeline.transport.http2.status import GrpcStatus
 from tests.core.transport.http2.wire import GREETING, PATH, Caller, frame, message, read_frames
 
 if TYPE_CHECKING:
     from mlsysops_pipeline.transport.http2.answers import Outcome
-    from mlsysops_pipeline.transport.http2.grpc import Call
+    from mlsysops_pipeline.transport.http2.calls import Call
 
 
 async def _unused(_request: object) -> bytes:

@@ -9,8 +9,9 @@ import pytest
 from mlsysops_pipeline.errors import Code, RetryableError
 from mlsysops_pipeline.memory import MemoryAccount
 from mlsysops_pipeline.transport.http2 import frames, limits
+from mlsysops_pipeline.transport.http2.calls import Action, Service, UnaryMethod
 from mlsysops_pipeline.transport.http2.frames import DATA, END_HEADERS, END_STREAM, ErrorCode
-from mlsysops_pipeline.transport.http2.grpc import Action, GrpcConnection, Service, UnaryMethod
+from mlsysops_pipeline.transport.http2.grpc import GrpcConnection
 from mlsysops_pipeline.transport.http2.lifetime import Times
 from mlsysops_pipeline.transport.http2.requests import read_headers
 from mlsysops_pipeline.transport.http2.routes import read_timeout

@@ -14,7 +14,7 @@ from mlsysops_pipeline.memory import MemoryAccount
 from mlsysops_pipeline.testing import JumpClock, advance_until, settle, wait_until
 from mlsysops_pipeline.transport import listen
 from mlsysops_pipeline.transport.http2 import frames
-from mlsysops_pipeline.transport.http2.grpc import Service, UnaryMethod
+from mlsysops_pipeline.transport.http2.calls import Service, UnaryMethod
 from mlsysops_pipeline.transport.http2.server import NativeGrpcServer
 from mlsysops_pipeline.transport.http2.status import GrpcStatus
 from tests.core.transport.http2.wire import GREETING, PATH, Caller, frame

@@ -19,14 +19,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from mlsysops_pipeline.errors import Code
 from mlsysops_pipeline.memory import MemoryAccount
 from mlsysops_pipeline.transport.http2 import frames
+from mlsysops_pipeline.transport.http2.calls import Action, Call, Service, UnaryMethod
 from mlsysops_pipeline.transport.http2.client import ClientCall, ClientConnection, ClientTimes
-from mlsysops_pipeline.transport.http2.grpc import (
-    Action,
-    Call,
-    GrpcConnection,
-    Service,
-    UnaryMethod,
-)
+from mlsysops_pipeline.transport.http2.grpc import GrpcConnection
 from mlsysops_pipeline.transport.http2.heads import request_fields
 from mlsysops_pipeline.transport.http2.requests import read_headers
 from mlsysops_pipeline.transport.http2.status import GrpcStatus

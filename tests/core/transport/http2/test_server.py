@@ -18,7 +18,7 @@ from mlsysops_pipeline.testing import JumpClock, wait_until
 from mlsysops_pipeline.transport import listen
 from mlsysops_pipeline.transport.complaints import CAUSES_MAX
 from mlsysops_pipeline.transport.http2 import frames, limits
-from mlsysops_pipeline.transport.http2.grpc import Service, UnaryMethod
+from mlsysops_pipeline.transport.http2.calls import Service, UnaryMethod
 from mlsysops_pipeline.transport.http2.server import NativeGrpcServer
 from mlsysops_pipeline.transport.http2.status import GrpcStatus
 from mlsysops_pipeline.transport.refusals import refusal
