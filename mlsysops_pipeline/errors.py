@@ -63,6 +63,8 @@ class DropReason(enum.StrEnum):
     UNCONVERTIBLE = "unconvertible"
     """A processor cannot turn it into what it should: its stream was reset, has other buckets than
     before or is past it, or it is no number."""
+    LATE = "late"
+    """Its window of time was closed when it came, or has not begun by far."""
     TOO_LARGE = "too_large"
     """A single item exceeds the limit of a request or queue."""
     LOOP = "loop"

@@ -37,6 +37,7 @@ SMALLEST: dict[tuple[Kind, str], Any] = {
             ]
         }
     },
+    (Kind.PROCESSOR, "aggregation"): {"rules": [{"metrics": ["a"], "functions": ["sum"]}]},
     (Kind.PROCESSOR, "attributes"): {"actions": [{"key": "a", "action": "insert", "value": 1}]},
     (Kind.PROCESSOR, "filter"): {
         "metrics": {"exclude": {"match_type": "strict", "metric_names": ["a"]}}

@@ -1,0 +1,210 @@
+"""Numbers of a window: points that came twice are left out, and every series gives its share.
+
+Rows are sorted by series and time, so that nothing depends on the order in which points came. No
+I/O and no clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Protocol
+
+from mlsysops_processors.aggregation.tally import Tally, beats, exact_sum
+from mlsysops_processors.aggregation.windows import ENDED
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterable, Sequence
+
+    from mlsysops_processors.aggregation.outputs import Output
+    from mlsysops_processors.aggregation.windows import Row
+
+    Outputs = tuple[Output, ...]
+
+_AFTER: Row = (-1, 0, 0, 0)
+INVALID, RESET, FALL, OVERLAP = "invalid", "reset", "fall", "overlap"
+"""What may be wrong with a cumulative point: no number that only grows; a new start (which is
+nothing wrong); a smaller value without one; a start before the point that was last."""
+
+
+class Members(Protocol):
+    """The results of every series."""
+
+    def __getitem__(self, series: int, /) -> Outputs: ...
+
+
+class State(Protocol):
+    """The last point of every cumulative series; time 0: none."""
+
+    values: list[float]
+    starts: array[int]
+    times: array[int]
+
+
+def fold_gauges(rows: Iterable[Row], members: Members) -> None:
+    """Every point is a value; the last one of a series is also its last."""
+    before, time_before, value_before = -1, 0, 0.0
+    outputs: Outputs = ()
+    for series, time_ns, _, value in rows:
+        if series == before:
+            if time_ns == time_before:
+                if beats(value, value_before):
+                    value_before = value
+                continue
+            for output in outputs:
+                output.values.append(value_before)
+        else:
+            for output in outputs:
+                output.values.append(value_before)
+                output.lasts.append(value_before)
+            outputs = members[series]
+            before = series
+        time_before, value_before = time_ns, value
+    for output in outputs:
+        output.values.append(value_before)
+        output.lasts.append(value_before)
+
+
+def fold_deltas(rows: Iterable[Row], members: Members) -> None:
+    """The value of a series is the sum of its points."""
+    before, time_before, start_before = -1, 0, 0
+    outputs: Outputs = ()
+    run: list[float] = []
+    for series, time_ns, start_ns, value in rows:
+        if series != before:
+            if outputs:
+                _add_run(run, outputs)
+            outputs = members[series]
+            before = series
+            run = [value]
+        elif time_ns == time_before and start_ns == start_before:
+            if beats(value, run[-1]):
+                run[-1] = value
+            continue
+        else:
+            run.append(value)
+        time_before, start_before = time_ns, start_ns
+    _add_run(run, outputs)
+
+
+def _add_run(run: Sequence[float], outputs: Outputs) -> None:
+    value = run[0] if len(run) == 1 else exact_sum(run)
+    for output in outputs:
+        output.values.append(value)
+        output.points += len(run)
+
+
+def fold_running(
+    rows: Sequence[Row], members: Members, state: State, window_ns: int, alive_ns: int
+) -> Counter[str]:
+    """The value of a series is what it has grown by; what was wrong is counted.
+
+    ``window_ns``: the start of the window; ``alive_ns``: since when nothing was missed.
+    """
+    causes: Counter[str] = Counter()
+    values, starts, times = state.values, state.starts, state.times
+    gain: float = 0
+    points = 0
+    firsts: list[tuple[int, int, float]] = []
+    for row, after in zip(rows, chain(islice(rows, 1, None), (_AFTER,)), strict=True):
+        series, time_ns, start_ns, value = row
+        if after[0] == series and after[1] == time_ns:
+            continue  # the same point again, with a later start or a larger value
+        known_ns = times[series]
+        if start_ns == ENDED:
+            times[series] = 0
+        elif not 0 <= value < math.inf:
+            causes[INVALID] += 1
+        else:
+            points += 1
+            if not known_ns:
+                firsts.append((time_ns, start_ns, value))
+            elif start_ns <= starts[series]:
+                start_ns = starts[series]
+                if value >= values[series]:
+                    gain += value - values[series]
+                else:  # a broken writer, or one that does not know when it started
+                    gain += value
+                    causes[FALL] += 1
+            elif start_ns < time_ns:
+                if start_ns >= known_ns or value < values[series]:
+                    gain += value
+                    causes[RESET] += 1
+                else:
+                    gain += value - values[series]
+                    causes[OVERLAP] += 1
+            values[series], starts[series], times[series] = value, start_ns, time_ns
+        if after[0] != series:
+            if firsts:
+                for output in members[series]:
+                    _add_first(output, firsts, gain, window_ns, alive_ns)
+                    output.points += points
+                firsts = []
+            elif points:
+                for output in members[series]:
+                    output.values.append(gain)
+                    output.points += points
+            gain, points = 0, 0
+    return causes
+
+
+def _add_first(
+    output: Output,
+    firsts: Sequence[tuple[int, int, float]],
+    gain: float,
+    window_ns: int,
+    alive_ns: int,
+) -> None:
+    """Add a series of whose past nothing is known but when it started."""
+    is_new = begin(output, window_ns)
+    life_ns = min(output.born_ns, alive_ns)
+    extra: float = 0
+    for time_ns, start_ns, value in firsts:
+        if not 0 < start_ns < time_ns:
+            continue
+        if start_ns >= life_ns:
+            gain += value
+        elif is_new:
+            extra += value
+        if is_new:
+            output.start_ns = min(output.start_ns or start_ns, start_ns)
+    output.values.append(gain)
+    if extra:
+        output.extra.append(extra)
+
+
+def begin(output: Output, window_ns: int) -> bool:
+    """Whether a result is fed for the first time in this window."""
+    if not output.born_ns:
+        output.born_ns = window_ns
+    return output.born_ns == window_ns
+
+
+def fold_ends(rows: Iterable[Row], members: Members) -> None:
+    """Look for the oldest and newest points where a function wants them."""
+    for series, time_ns, start_ns, value in rows:
+        if start_ns == ENDED:
+            continue
+        for output in members[series]:
+            if output.spec.needs.ends:
+                if output.tally is None:
+                    output.tally = Tally(output.spec.needs)
+                output.tally.add_end(time_ns, value)
+
+
+def drain(output: Output) -> None:
+    """Take what a shard gave to a result into its tally."""
+    needs, values = output.spec.needs, output.values
+    tally = output.tally
+    if tally is None:
+        tally = output.tally = Tally(needs)
+    tally.add(values, needs)
+    tally.points += output.points
+    output.points = 0
+    output.values = []
+    if output.lasts:
+        if needs.lasts:
+            tally.lasts.add(output.lasts)
+        output.lasts = []
