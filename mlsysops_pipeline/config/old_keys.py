@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _UNDER_TLS = ("tls", 'it belongs under "tls"')
 _OLD: Mapping[str, tuple[str, str]] = {
+    "attributes": ("detectors", "it was removed; use resource_attributes of each detector"),
     "batcher": ("sending_queue", "it was removed; use sending_queue.batch"),
     "blocking": ("block_on_overflow", 'it is called "block_on_overflow" now'),
     "ca_file": _UNDER_TLS,
