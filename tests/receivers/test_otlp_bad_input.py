@@ -349,7 +349,7 @@ async def test_a_client_that_never_reads(serve: Serve) -> None:
     for _ in range(4):
         writer.write(b"".join(caller.call(b"", path=METRICS) for _ in range(200)))
     outbound = protocol.grpc.connection.outbound
-    await wait_until(lambda: outbound.blocked_streams == 800)
+    await wait_until(lambda: outbound.blocked_count == 800)
     assert outbound.unsent_bytes <= 800 * 5
     for _ in range(4):  # what it sends does not help it
         await clock.advance(7.0)

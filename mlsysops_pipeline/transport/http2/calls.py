@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlsysops_pipeline.transport.http2.headers import FieldBlock
     from mlsysops_pipeline.transport.http2.messages import MessageBuffer
     from mlsysops_pipeline.transport.http2.requests import GrpcRequest
-    from mlsysops_pipeline.transport.http2.status import GrpcStatus
+    from mlsysops_pipeline.transport.http2.status import GrpcStatus, HttpAnswer
     from mlsysops_pipeline.transport.http2.streams import Stream
 
 _MESSAGE_BYTES_MAX: Final = 64 << 20
@@ -65,6 +65,8 @@ class Service:
     ``methods``: by path, ``/package.Service/Method``. ``status_of`` translates what `admit` and
     ``handle`` raise. ``message_bytes_max``: of a message as it comes over the wire.
     ``wants_heads``: calls are announced (`Action.OPEN`) before their message is complete.
+    ``streams`` and ``head_bytes``: what all connections together hold, see `limits.CROWD_STREAMS`
+    and `limits.HEADS_BYTES_MAX`.
     """
 
     methods: Mapping[str, UnaryMethod]
@@ -75,6 +77,15 @@ class Service:
     times: Times = field(default_factory=Times)
     wants_heads: bool = False
     heads: RequestHeads = field(default_factory=lambda: RequestHeads(VOLATILE_FIELDS))
+    streams: int = 0
+    head_bytes: int = 0
+
+    @property
+    def streams_now(self) -> int:
+        """How many streams a connection may have at the moment."""
+        if self.streams < limits.CROWD_STREAMS:
+            return self.streams_max
+        return min(self.streams_max, limits.CROWD_STREAMS_EACH)
 
     def route(self, event: RequestReceived) -> Route:
         """Where a request goes; remembered with its head."""
@@ -102,6 +113,7 @@ class Call:
         "charged_bytes",
         "deadline_s",
         "encoding",
+        "head_bytes",
         "is_compressed",
         "is_over",
         "is_started",
@@ -126,6 +138,7 @@ class Call:
         self.body_since_s = 0.0
         self.body_due_s = math.inf
         self.charged_bytes = 0
+        self.head_bytes = 0
         self.buffer: MessageBuffer | None = None
         self.runner: Any = None
         self.authentication: Any = None
@@ -139,3 +152,22 @@ class Call:
     def __repr__(self) -> str:
         state = "over" if self.is_over else "started" if self.is_started else "receiving"
         return f"<Call {self.path} {state} stream={self.stream.id} {self.buffer!r}>"
+
+
+class LateAnswer:
+    """What a request that is not gRPC is told once it has ended, or at ``due_s``.
+
+    Not before: what is wrong with the rest of it would go unnoticed. It stands where a `Call` does
+    with its stream.
+    """
+
+    __slots__ = ("answer", "due_s", "path", "stream")
+
+    def __init__(self, stream: Stream, path: str, answer: HttpAnswer, due_s: float) -> None:
+        self.stream = stream
+        self.path = path
+        self.answer = answer
+        self.due_s = due_s
+
+    def __repr__(self) -> str:
+        return f"<LateAnswer {self.answer.status} stream={self.stream.id} due_s={self.due_s}>"

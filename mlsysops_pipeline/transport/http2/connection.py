@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 # ruff: noqa: FBT001  what runs for every request takes positional arguments
 
 _UPDATES_PER_STREAM: Final = 4
-_UPDATES_PER_DATA: Final = 3
+_UPDATES_PER_DATA: Final = 8
 _IDLES_PER_STREAM: Final = 4
 _HEAD_FLAGS: Final = frames.PADDED | frames.HAS_PRIORITY | frames.END_HEADERS
 

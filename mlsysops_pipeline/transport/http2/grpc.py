@@ -14,9 +14,9 @@ import math
 import struct
 from typing import TYPE_CHECKING
 
-from mlsysops_pipeline.errors import Code, CollectorError, PeerError
+from mlsysops_pipeline.errors import Code, CollectorError, PeerError, RetryableError
 from mlsysops_pipeline.transport.http2 import limits
-from mlsysops_pipeline.transport.http2.calls import START, STOP, Action, Call
+from mlsysops_pipeline.transport.http2.calls import START, STOP, Action, Call, LateAnswer
 from mlsysops_pipeline.transport.http2.connection import Connection
 from mlsysops_pipeline.transport.http2.events import (
     ConnectionEnded,
@@ -60,6 +60,8 @@ class GrpcConnection:
         self.connection = Connection(
             streams_max=service.streams_max, pinned=PINNED_FIELDS, heads=service.heads
         )
+        self._counted = 0
+        self._late: dict[int, LateAnswer] = {}
         self.lifetime = Lifetime(self.connection, service.times, now_s, age_factor)
         self.calls: dict[int, Call] = {}
         self.wake_s = 0.0
@@ -76,7 +78,10 @@ class GrpcConnection:
         work: Work = []
         self._work = work
         self.lifetime.last_read_s = now_s
-        for event in self.connection.receive(data, now_s):
+        connection, service = self.connection, self.service
+        if service.streams >= limits.CROWD_STREAMS or connection.streams_max != service.streams_max:
+            self._count_streams()
+        for event in connection.receive(data, now_s):
             if type(event) is DataReceived:
                 self._take_data(event)
             elif type(event) is RequestReceived:
@@ -88,7 +93,7 @@ class GrpcConnection:
                 if call.buffer is not None:
                     call.buffer.settle(len(data))
             self._incomplete.clear()
-        partial = self.connection.partial_frame
+        partial = connection.partial_frame
         if partial:
             self.lifetime.on_partial_frame(partial, now_s)
             self._wake(now_s + limits.FRAME_TIMEOUT_S)
@@ -96,9 +101,21 @@ class GrpcConnection:
         elif self._was_partial:
             self.lifetime.on_whole_frames()
             self._was_partial = False
-        if self.connection.is_ended:
+        if connection.is_ended:
             self._stop_all()
+        elif self._counted or len(connection.streams) > limits.CROWD_STREAMS_EACH:
+            self._count_streams()
         return work
+
+    def _count_streams(self) -> None:
+        """Tell the service how many streams there are beyond a few, and ask how many may be."""
+        connection, service = self.connection, self.service
+        count = len(connection.streams) + connection.held_streams
+        if count <= limits.CROWD_STREAMS_EACH or connection.is_ended:
+            count = 0
+        service.streams += count - self._counted
+        self._counted = count
+        connection.streams_max = service.streams_now
 
     def _wake(self, at_s: float) -> None:
         if at_s < self.wake_s:  # noqa: PLR1730  `min` takes three times as long
@@ -123,6 +140,10 @@ class GrpcConnection:
                 self._wake(call.deadline_s)
         stream.owner = call
         self.calls[stream.id] = call
+        if event.block.list_bytes > limits.FIELD_CACHE_ENTRY_BYTES_MAX and not self._hold_head(
+            call
+        ):
+            return
         if event.ended:
             self._reject(call, GrpcStatus(Code.INTERNAL, "the request has no message"))
             return
@@ -132,18 +153,41 @@ class GrpcConnection:
         if self.service.wants_heads:
             self._work.append((Action.OPEN, call))
 
+    def _hold_head(self, call: Call) -> bool:
+        """Count a head that no other call shares; whether there is room for it."""
+        service, size = self.service, call.block.list_bytes
+        if service.head_bytes + size > limits.HEADS_BYTES_MAX:
+            error = RetryableError("too many calls with large metadata are under way")
+            self.fail(call, service.status_of(error))
+            return False
+        call.head_bytes = call.charged_bytes = size
+        service.head_bytes += size
+        service.memory.charge(size)
+        return True
+
     def _refuse_request(
         self, event: RequestReceived, refusal: GrpcStatus | HttpAnswer | None
     ) -> None:
-        connection, stream = self.connection, event.stream
+        stream, path = event.stream, event.head.path.decode("latin-1")
         if isinstance(refusal, HttpAnswer):
-            connection.send(stream, refusal.head())
-            connection.send(stream, None, refusal.body, ended=True)
-            refusal = GrpcStatus(Code.UNIMPLEMENTED, refusal.text)
+            due_s = self._now_s + limits.BODY_TIMEOUT_S
+            late = stream.owner = LateAnswer(stream, path, refusal, due_s)
+            self._late[stream.id] = late
+            if event.ended:
+                self._answer_late(late)
+            else:
+                self._wake(due_s)
         elif refusal is not None:
-            connection.send(stream, refusal.trailers_only(), ended=True)
-        if refusal is not None:
-            self.refusal = (event.head.path.decode("latin-1"), refusal)
+            self.connection.send(stream, refusal.trailers_only(), ended=True)
+            self.refusal = (path, refusal)
+
+    def _answer_late(self, late: LateAnswer) -> None:
+        stream, answer = late.stream, late.answer
+        stream.owner = None
+        del self._late[stream.id]
+        self.connection.send(stream, answer.head())
+        self.connection.send(stream, None, answer.body, ended=True)
+        self.refusal = (late.path, GrpcStatus(Code.UNIMPLEMENTED, answer.text))
 
     def _reject(self, call: Call, status: GrpcStatus) -> None:
         """Answer a call that is at fault itself."""
@@ -151,8 +195,10 @@ class GrpcConnection:
         self.fail(call, status)
 
     def _take_data(self, event: DataReceived) -> None:
-        call: Call | None = event.stream.owner
-        if call is None or call.is_over:
+        call: Call | LateAnswer | None = event.stream.owner
+        if type(call) is not Call:
+            if type(call) is LateAnswer and event.ended:
+                self._answer_late(call)
             return
         data = event.data
         buffer = call.buffer
@@ -206,7 +252,7 @@ class GrpcConnection:
                 refuse = self._reject if isinstance(error, PeerError) else self.fail
                 refuse(call, self.service.status_of(error))
                 return False
-        call.charged_bytes = size
+        call.charged_bytes += size
         self.service.memory.charge(size)
         call.body_since_s = self._now_s
         call.body_due_s = self._now_s + limits.BODY_TIMEOUT_S
@@ -227,13 +273,17 @@ class GrpcConnection:
 
     def _take_other(self, event: Event) -> None:
         if type(event) is StreamReset:
-            call: Call | None = event.stream.owner
-            if call is not None:
+            call: Call | LateAnswer | None = event.stream.owner
+            if type(call) is Call:
                 self._stop(call)
+            else:
+                self._late.pop(event.stream.id, None)
         elif type(event) is TrailersReceived:
             call = event.stream.owner
-            if call is not None and not call.is_over:
+            if type(call) is Call:
                 self._complete(call, call.buffer or MessageBuffer())
+            elif type(call) is LateAnswer:
+                self._answer_late(call)
         elif type(event) is PingReceived:
             self.lifetime.on_ping(len(self.calls), self._now_s)
         elif type(event) is PingAcknowledged:
@@ -275,9 +325,12 @@ class GrpcConnection:
         call.buffer = None
         if call.charged_bytes:
             self.service.memory.release(call.charged_bytes)
-            call.charged_bytes = 0
+            self.service.head_bytes -= call.head_bytes
+            call.charged_bytes = call.head_bytes = 0
         del self.calls[stream.id]
         if not self.calls:
+            if self._counted:
+                self._count_streams()
             self.lifetime.on_idle(self._now_s)
             self._wake(self._now_s + self.service.times.idle_max_s)
         if self.connection.outbound.unsent_bytes:
@@ -293,6 +346,7 @@ class GrpcConnection:
     def _stop_all(self) -> None:
         for call in list(self.calls.values()):
             self._stop(call)
+        self._late.clear()
 
     def lose(self) -> Work:
         """The socket is gone."""
@@ -300,6 +354,7 @@ class GrpcConnection:
         self._work = work
         self.connection.is_ended = True
         self._stop_all()
+        self._count_streams()
         return work
 
     # Time.
@@ -318,9 +373,14 @@ class GrpcConnection:
                 )
                 if not self.calls:
                     self.connection.end(ErrorCode.ENHANCE_YOUR_CALM, "a message came too slowly")
+        for late in list(self._late.values()):
+            if now_s >= late.due_s:
+                self._answer_late(late)
         self.lifetime.on_time(len(self.calls), now_s)
         if self.connection.is_ended:
             self._stop_all()
+        if self._counted:
+            self._count_streams()
         self.wake_s = self.due_s()
         return work
 
@@ -348,6 +408,8 @@ class GrpcConnection:
         due = self.lifetime.due_s(len(self.calls))
         for call in self.calls.values():
             due = min(due, call.deadline_s, call.body_due_s)
+        for late in self._late.values():
+            due = min(due, late.due_s)
         return due
 
     def drain(self, grace_s: float, now_s: float) -> None:

@@ -31,13 +31,14 @@ from mlsysops_pipeline.transport.http2.frames import (
     ErrorCode,
 )
 from mlsysops_pipeline.transport.http2.limits import (
+    FIELD_CACHE_BYTES_MAX,
     FIELD_CACHE_ENTRIES_MAX,
     FIELD_CACHE_ENTRY_BYTES_MAX,
     HEADER_LIST_BYTES_MAX,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sized
 
     from mlsysops_pipeline.transport.http2.answers import AnswerFields
     from mlsysops_pipeline.transport.http2.fields import RequestHead
@@ -139,7 +140,9 @@ class HeaderDecoder:
         self._table: list[Field] = []  # oldest first: index 62 is the last one
         self._changed = False
         self._blocks: dict[bytes, FieldBlock] = {}
+        self._blocks_bytes = 0
         self._strings: dict[bytes, bytes] = {}
+        self._strings_bytes = 0
         self._last = FieldBlock(())
 
     def decode(self, block: bytes) -> FieldBlock:
@@ -163,10 +166,14 @@ class HeaderDecoder:
             )
         if self._changed:
             self._blocks.clear()
+            self._blocks_bytes = 0
         elif decoded.list_bytes <= FIELD_CACHE_ENTRY_BYTES_MAX:
-            if len(self._blocks) >= FIELD_CACHE_ENTRIES_MAX:
+            size = len(block) + decoded.list_bytes
+            if _is_full(self._blocks, self._blocks_bytes + size):
                 self._blocks.clear()
+                self._blocks_bytes = 0
             self._blocks[block] = decoded
+            self._blocks_bytes += size
         return decoded
 
     def _fields(self, block: bytes) -> list[Field]:
@@ -238,9 +245,12 @@ class HeaderDecoder:
         if text is None:
             text = _unpack(raw)
             if len(raw) <= FIELD_CACHE_ENTRY_BYTES_MAX:
-                if len(self._strings) >= FIELD_CACHE_ENTRIES_MAX:
+                size = len(raw) + len(text)
+                if _is_full(self._strings, self._strings_bytes + size):
                     self._strings.clear()
+                    self._strings_bytes = 0
                 self._strings[raw] = text
+                self._strings_bytes += size
         return text, end
 
     def _insert(self, field: Field) -> None:
@@ -303,6 +313,7 @@ class HeaderEncoder:
         self._table_bytes_max = DEFAULT_TABLE_BYTES
         self._announce: list[int] = []
         self._blocks: dict[Fields, bytes] = {}
+        self._blocks_bytes = 0
 
     def resize(self, size: int) -> None:
         """The peer's SETTINGS_HEADER_TABLE_SIZE: takes effect with the next block.
@@ -318,7 +329,7 @@ class HeaderEncoder:
         self._table_bytes_max = size
         if smallest < self._pinned_bytes:
             self._inserted.clear()
-        self._blocks.clear()
+        self._forget_blocks()
         self.changes += 1
 
     def encode(self, fields: Fields) -> bytes:
@@ -339,10 +350,16 @@ class HeaderEncoder:
             list_bytes += len(field[0]) + len(field[1])
         encoded = bytes(block)
         if is_repeatable and list_bytes <= FIELD_CACHE_ENTRY_BYTES_MAX:
-            if len(self._blocks) >= FIELD_CACHE_ENTRIES_MAX:
-                self._blocks.clear()
+            size = list_bytes + len(encoded)
+            if _is_full(self._blocks, self._blocks_bytes + size):
+                self._forget_blocks()
             self._blocks[fields] = encoded
+            self._blocks_bytes += size
         return encoded
+
+    def _forget_blocks(self) -> None:
+        self._blocks.clear()
+        self._blocks_bytes = 0
 
     def _put(self, block: bytearray, field: Field) -> bool:
         """Append one field; whether that changed the table (and every index with it)."""
@@ -370,12 +387,17 @@ class HeaderEncoder:
         _put_string(block, value, pack=is_pinned)
         if is_pinned:
             self._inserted[field] = len(self._inserted)
-            self._blocks.clear()
+            self._forget_blocks()
             self.changes += 1
         return is_pinned
 
     def __repr__(self) -> str:
         return f"<HeaderEncoder inserted={len(self._inserted)} blocks={len(self._blocks)}>"
+
+
+def _is_full(cache: Sized, size: int) -> bool:
+    """Whether a cache has as many entries as it may, or its entries would say ``size`` bytes."""
+    return len(cache) >= FIELD_CACHE_ENTRIES_MAX or size > FIELD_CACHE_BYTES_MAX
 
 
 def _unpack(raw: bytes) -> bytes:

@@ -59,6 +59,7 @@ class Lifetime:
         "_ping_mark",
         "_ping_strikes",
         "_pinged",
+        "_stall_bytes",
         "_stall_mark",
         "_stall_since_s",
         "_started_s",
@@ -87,6 +88,7 @@ class Lifetime:
         self._block_mark = 0
         self._block_since_s = math.inf
         self._stall_mark = 0
+        self._stall_bytes = 0
         self._stall_since_s = math.inf
         self.is_draining = False
         self.is_refusing = False
@@ -110,8 +112,7 @@ class Lifetime:
     def on_blocked(self, now_s: float) -> float:
         """An answer waits for the peer's window. Returns until when something has to move."""
         if self._stall_since_s == math.inf:
-            self._stall_since_s = now_s
-            self._stall_mark = self._connection.outbound.sent_frames
+            self._watch_stall(now_s)
         return self._stall_since_s + limits.STALL_TIMEOUT_S
 
     def on_ping(self, calls: int, now_s: float) -> None:
@@ -200,14 +201,26 @@ class Lifetime:
             connection.end(ErrorCode.ENHANCE_YOUR_CALM, "the peer does not read its answers")
 
     def _is_stalled(self, now_s: float) -> bool:
+        """Whether the peer has taken too little of what waits: a byte now and then is no excuse."""
         outbound = self._connection.outbound
-        if not outbound.unsent_bytes and not outbound.blocked_streams:
+        oldest = outbound.oldest_blocked
+        if not oldest:
             self._stall_since_s = math.inf
             return False
-        if self._stall_since_s == math.inf or outbound.sent_frames != self._stall_mark:
-            self._stall_since_s = now_s
-            self._stall_mark = outbound.sent_frames
+        moved = outbound.flushed_bytes - self._stall_bytes
+        if (
+            self._stall_since_s == math.inf
+            or oldest > self._stall_mark  # all that waited then is gone
+            or moved >= limits.STALL_BYTES
+        ):
+            self._watch_stall(now_s)
         return now_s >= self._stall_since_s + limits.STALL_TIMEOUT_S
+
+    def _watch_stall(self, now_s: float) -> None:
+        outbound = self._connection.outbound
+        self._stall_since_s = now_s
+        self._stall_mark = outbound.blocked_count
+        self._stall_bytes = outbound.flushed_bytes
 
     def due_s(self, calls: int) -> float:
         """When `on_time` should be called next, unless something happens before."""

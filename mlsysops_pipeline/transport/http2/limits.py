@@ -63,6 +63,20 @@ HEAD_CACHE_ENTRIES_MAX: Final = 256
 FIELD_CACHE_ENTRY_BYTES_MAX: Final = 2 << 10
 """Nothing larger is remembered by them."""
 
+FIELD_CACHE_BYTES_MAX: Final = 32 << 10
+"""What the entries of one cache of a connection say, together: it may be idle for ever after."""
+
+HEADS_BYTES_MAX: Final = 16 << 20
+"""Header lists above `FIELD_CACHE_ENTRY_BYTES_MAX` of the calls under way on all connections of a
+server; a call whose head would exceed it is refused. Smaller ones are bounded by their number.
+"""
+
+CROWD_STREAMS: Final = 16_384
+"""Open streams on all connections of a server from which on each connection may have no more than
+`CROWD_STREAMS_EACH`: those it opens above that are refused, which clients know how to repeat.
+"""
+
+CROWD_STREAMS_EACH: Final = 8
 
 CONNECTIONS_MAX: Final = 4_096
 """Connections of one server."""
@@ -81,7 +95,11 @@ comes at `BODY_BYTES_PER_S` on average.
 BODY_BYTES_PER_S: Final = 16 << 10
 
 STALL_TIMEOUT_S: Final = 30.0
-"""How long a peer may leave its window shut, or its socket unread, while answers wait."""
+"""How long a peer may leave its window shut, or its socket unread, while answers wait. In that time
+it takes all that waited when it began, or `STALL_BYTES`.
+"""
+
+STALL_BYTES: Final = 64 << 10
 
 DRAIN_PING_TIMEOUT_S: Final = 5.0
 """How long the peer's acknowledgement is awaited between the two GOAWAYs of a graceful end."""
@@ -118,7 +136,9 @@ LARGE_HEADERS: Final = Rate(burst=100, per_s=10)
 """Requests whose header list is above `HEADER_LIST_BYTES`; each has been unpacked for nothing."""
 
 WINDOW_UPDATES: Final = Rate(burst=5_000, per_s=500)
-"""WINDOW_UPDATE frames; each stream gives four back, DATA that we send three."""
+"""WINDOW_UPDATE frames; each stream gives four back, each 16 KiB of DATA that we send eight: what
+Go's `net/http` sends at most.
+"""
 
 IDLE_FRAMES: Final = Rate(burst=1_000, per_s=100)
 """PRIORITY, unknown types, late frames of closed streams; each stream gives four back."""

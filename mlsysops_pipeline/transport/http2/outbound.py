@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 _COPIED_BYTES_MAX: Final = 8_192
 """A message up to this is copied behind its frame header: cheaper than one more buffer to write."""
 
+_UNIT_BITS: Final = 14
+"""DATA is counted in frames of the usual size, 16 KiB, whatever the peer takes."""
+
 _REPEATED_BYTES_MAX: Final = 256
 """A short answer that is the same for call after call is kept as it is written."""
 
@@ -60,14 +63,18 @@ class Outbound:
     """What one side of a connection sends.
 
     ``frames``: what is to be written next. ``window``: bytes of DATA that the peer takes on all
-    streams together. ``sent_frames``: DATA frames so far. ``unsent_bytes``: what waits in
-    outboxes, and ``unsent_bytes_max`` how much may.
+    streams together. ``sent_frames``: DATA frames so far, larger ones counted once for each
+    16 KiB. ``unsent_bytes``: what waits in outboxes, and ``unsent_bytes_max`` how much may.
+    ``blocked_count``: how often a stream had to wait so far; ``flushed_bytes``: of DATA that went out
+    by way of an outbox.
     """
 
     __slots__ = (
         "_blocked",
         "_repeated",
+        "blocked_count",
         "encoder",
+        "flushed_bytes",
         "frame_bytes_max",
         "frames",
         "initial_window",
@@ -86,7 +93,9 @@ class Outbound:
         self.frame_bytes_max = DEFAULT_FRAME_BYTES
         self.sent_frames = 0
         self.unsent_bytes = 0
-        self._blocked: dict[int, Stream] = {}
+        self.blocked_count = 0
+        self.flushed_bytes = 0
+        self._blocked: dict[int, tuple[int, Stream]] = {}  # in the order in which they got there
         self._repeated: _Repeated | None = None
 
     def send_whole(self, stream: Stream, head: Fields, body: bytes, trailers: Fields) -> bool:
@@ -101,7 +110,7 @@ class Outbound:
             return False
         stream.send_window -= size
         self.window -= size
-        self.sent_frames += 1
+        self.sent_frames += 1 + (size >> _UNIT_BITS)
         known = self._repeated
         if (
             known is not None
@@ -168,7 +177,7 @@ class Outbound:
         pack = HEADER.pack
         first = min(size, frame_max)
         left = size - first
-        self.sent_frames += (size + frame_max - 1) // frame_max
+        self.sent_frames += 1 + (size >> _UNIT_BITS)
         flags = 0 if left else END_STREAM
         begin += pack(first >> 16, first & 0xFFFF, DATA, flags, stream_id) + prefix
         if size <= _COPIED_BYTES_MAX:
@@ -230,7 +239,9 @@ class Outbound:
             left = len(data)
             size = min(left, stream.send_window, self.window, self.frame_bytes_max)
             if left and size <= 0:
-                self._blocked[stream.id] = stream
+                if stream.id not in self._blocked:
+                    self.blocked_count += 1
+                    self._blocked[stream.id] = (self.blocked_count, stream)
                 return False
             is_last = size == left
             frames.append(
@@ -241,7 +252,8 @@ class Outbound:
             stream.send_window -= size
             self.window -= size
             self.unsent_bytes -= size
-            self.sent_frames += 1
+            self.flushed_bytes += size
+            self.sent_frames += 1 + (size >> _UNIT_BITS)
             if is_last:
                 outbox.popleft()
             else:
@@ -299,7 +311,7 @@ class Outbound:
 
     def _flush_blocked(self) -> list[Stream]:
         ended = []
-        for stream in list(self._blocked.values()):
+        for _, stream in list(self._blocked.values()):
             if self.window <= 0:
                 break
             if self._flush(stream):
@@ -307,9 +319,11 @@ class Outbound:
         return ended
 
     @property
-    def blocked_streams(self) -> int:
-        """Streams that wait for the peer's window."""
-        return len(self._blocked)
+    def oldest_blocked(self) -> int:
+        """What ``blocked_count`` was when the stream that waits longest began to; 0 if none does."""
+        for count, _ in self._blocked.values():
+            return count
+        return 0
 
     def __repr__(self) -> str:
         return (

@@ -81,6 +81,11 @@ class Caller:
         flags = frames.END_HEADERS | (frames.END_STREAM if ended else 0)
         return frame(frames.HEADERS, flags, stream, block)
 
+    def trailers(self, stream: int) -> bytes:
+        """HEADERS that end a request."""
+        block = self.encoder.encode([("x-trailer", "1")])
+        return frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, block)
+
     def call(self, content: bytes, *, flag: int = 0, **head: object) -> bytes:
         """A whole call."""
         stream = self.next_stream
