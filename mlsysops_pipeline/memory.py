@@ -78,6 +78,7 @@ def settle_objects() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(2_000, 5, 2_000)
+    gc.enable()
 
 
 def resident_bytes() -> int:

@@ -13,7 +13,6 @@ one has no room for is given up and counted there.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -96,10 +95,9 @@ def port(text: str, name: str) -> int:
 
 def configuration_folder() -> Path:
     """Where `configs/` is: inside the wheel, or at the top of a checkout."""
-    packaged = resources.files("mlsysops_pipeline").joinpath("configs")
-    if packaged.is_dir():
-        return Path(str(packaged))
-    return Path(__file__).resolve().parent.parent / "configs"
+    package = Path(__file__).resolve().parent
+    packaged = package / "configs"
+    return packaged if packaged.is_dir() else package.parent / "configs"
 
 
 def mode_file(mode: str, level: str | None) -> Path:

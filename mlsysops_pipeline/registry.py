@@ -10,13 +10,15 @@ The registry is a value. Tests and embedding programs make their own, or extend 
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import TYPE_CHECKING
 
+from mlsysops_pipeline import entry_points as points
 from mlsysops_pipeline.component import Factory, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from mlsysops_pipeline.entry_points import EntryPoint
 
 
 class RegistryError(Exception):
@@ -29,10 +31,10 @@ class Registry:
     def __init__(
         self,
         factories: Iterable[Factory] = (),
-        entry_points: Iterable[metadata.EntryPoint] = (),
+        entry_points: Iterable[EntryPoint] = (),
     ) -> None:
         self._factories: dict[tuple[Kind, str], Factory] = {}
-        self._entry_points: dict[tuple[Kind, str], list[metadata.EntryPoint]] = {}
+        self._entry_points: dict[tuple[Kind, str], list[EntryPoint]] = {}
         groups = {kind.entry_points: kind for kind in Kind}
         for entry_point in entry_points:
             key = (groups[entry_point.group], entry_point.name)
@@ -46,10 +48,7 @@ class Registry:
     @classmethod
     def installed(cls) -> Registry:
         """Every component of every installed package. Reads package metadata, imports nothing."""
-        points = metadata.entry_points()
-        return cls(
-            entry_points=[p for kind in Kind for p in points.select(group=kind.entry_points)]
-        )
+        return cls(entry_points=points.installed([kind.entry_points for kind in Kind]))
 
     def extended(self, factories: Iterable[Factory]) -> Registry:
         """A registry that knows these factories too; they win over installed ones."""
@@ -75,22 +74,22 @@ class Registry:
         return self._factories[key]
 
     @staticmethod
-    def _load(key: tuple[Kind, str], candidates: list[metadata.EntryPoint]) -> Factory:
+    def _load(key: tuple[Kind, str], candidates: list[EntryPoint]) -> Factory:
         kind, type_name = key
         if len(candidates) > 1:
-            claims = ", ".join(sorted(f"{_package(point)} ({point.value})" for point in candidates))
+            claims = ", ".join(sorted(f"{point.package} ({point.value})" for point in candidates))
             raise RegistryError(f"{kind.value} type {type_name!r} is claimed by {claims}")
         (point,) = candidates
         try:
             factory = point.load()
         except Exception as error:
             raise RegistryError(
-                f"{kind.value} type {type_name!r} of {_package(point)} cannot be loaded from "
+                f"{kind.value} type {type_name!r} of {point.package} cannot be loaded from "
                 f"{point.value}: {type(error).__name__}: {error}"
             ) from error
         if not isinstance(factory, Factory) or factory.kind is not kind:
             raise RegistryError(
-                f"{kind.value} type {type_name!r} of {_package(point)}: {point.value} is not a "
+                f"{kind.value} type {type_name!r} of {point.package}: {point.value} is not a "
                 f"Factory for the kind {kind.value}"
             )
         return factory
@@ -111,7 +110,3 @@ class Registry:
     def __repr__(self) -> str:
         counts = " ".join(f"{kind.section}={len(self.types(kind))}" for kind in Kind)
         return f"<Registry {counts}>"
-
-
-def _package(point: metadata.EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else "an unknown package"

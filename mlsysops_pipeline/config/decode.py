@@ -14,6 +14,7 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 
 from mlsysops_pipeline.config import old_keys
 from mlsysops_pipeline.config.constraints import explained
+from mlsysops_pipeline.config.construction import constructed
 from mlsysops_pipeline.config.convert import BAD, DEFAULT, Reference, convert
 from mlsysops_pipeline.config.nodes import Node, NotConfigurationError, from_plain
 from mlsysops_pipeline.config.problems import (
@@ -197,7 +198,7 @@ class Decoder:
     ) -> Model | None:
         """The instance, after pydantic's constraints and the model's own rules."""
         try:
-            instance = model.model_validate(values)
+            instance = constructed(model, values) or model.model_validate(values)
         except ValidationError as failure:
             for detail in failure.errors(include_url=False):
                 place = detail["loc"]

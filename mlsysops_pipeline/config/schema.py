@@ -22,7 +22,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable  # noqa: TC003  pydantic reads annotations
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -118,6 +119,17 @@ class ComponentConfig(BaseModel):
     """Of a processor: it takes responsibility before the next stage did (a warning in front of
     an exporter that delivers from storage)."""
 
+    if not TYPE_CHECKING:
+
+        def __init__(self, /, **values: Any) -> None:
+            """Defaults alone need no validator; building one takes a millisecond of the start."""
+            model = type(self)
+            is_required = any(field.is_required() for field in model.model_fields.values())
+            if values or is_required or not has_plain_rules(model):
+                super().__init__(**values)
+            else:
+                self.__setstate__(model.model_construct().__getstate__())
+
     def check(self) -> Iterable[Finding]:
         """Rules over several keys. Every finding is reported, with the place of its key."""
         return ()
@@ -133,6 +145,19 @@ class ComponentConfig(BaseModel):
     def delivers_from_storage(self) -> bool:
         """Of an exporter: whether accepted data survives a crash of this process."""
         return False
+
+
+@cache
+def has_plain_rules(model: type[BaseModel]) -> bool:
+    """Whether the fields say all that pydantic knows about a model: it has no validators."""
+    rules = model.__pydantic_decorators__
+    return (
+        issubclass(model, ComponentConfig)
+        and model.__init__ is ComponentConfig.__init__
+        and model.model_config == ComponentConfig.model_config
+        and not (rules.validators or rules.field_validators)
+        and not (rules.root_validators or rules.model_validators)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,6 @@ from mlsysops_pipeline.config import Severity, load_configuration
 from mlsysops_pipeline.errors import ConfigError, RetryableError
 from mlsysops_pipeline.registry import Registry
 from mlsysops_pipeline.service import lifecycle
-from mlsysops_pipeline.service.embedding import (
-    Source,
-    processor_factory,
-    sink_factory,
-    source_factory,
-    with_embedded,
-)
 from mlsysops_pipeline.service.graph import Graph, GraphBuilder
 from mlsysops_pipeline.service.host import Surroundings
 from mlsysops_pipeline.service.process import ProcessMetrics, observe_graph
@@ -32,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from mlsysops_pipeline.clock import Clock
-    from mlsysops_pipeline.component import ComponentStatus
+    from mlsysops_pipeline.component import ComponentStatus, Factory
     from mlsysops_pipeline.config import Configuration, ConfigurationSource
     from mlsysops_pipeline.functions.telemetry import Telemetry
     from mlsysops_pipeline.ledger import ExporterLedger, PipelineLedger
@@ -72,9 +65,7 @@ class Collector:
         clock: Clock | None = None,
     ) -> None:
         self._sinks = dict(sinks or {})
-        embedded = [source_factory(name) for name in sources]
-        embedded += [sink_factory(name, sink) for name, sink in self._sinks.items()]
-        embedded += [processor_factory(name, call) for name, call in (processors or {}).items()]
+        embedded = _embedded(sources, self._sinks, processors or {})
         self.registry = (registry or Registry.installed()).extended(embedded)
         self.configuration = _checked(config, self.registry, embedded)
         self._clock = clock or SystemClock()
@@ -157,6 +148,8 @@ class Collector:
         `Consumer.consume` does, the former too when the collector does not run, and `KeyError` if
         no pipeline uses the source.
         """
+        from mlsysops_pipeline.service.embedding import Source  # noqa: PLC0415  a type test
+
         receiver = self.graph.receivers.get(ComponentID.parse(source))
         if not isinstance(receiver, Source):
             raise KeyError(f"{source} is no source that a pipeline uses")
@@ -218,15 +211,34 @@ class Collector:
         return f"<Collector {'running' if self._started else 'stopped'} {counts}>"
 
 
+def _embedded(
+    sources: Iterable[str],
+    sinks: Mapping[str, Callable[[Payload], Awaitable[None]]],
+    processors: Mapping[str, Callable[[Telemetry], Any]],
+) -> list[Factory]:
+    """The component types that the embedding program brings."""
+    names = list(sources)
+    if not (names or sinks or processors):
+        return []
+    from mlsysops_pipeline.service import embedding  # noqa: PLC0415  the command line has none
+
+    embedded = [embedding.source_factory(name) for name in names]
+    embedded += [embedding.sink_factory(name, sink) for name, sink in sinks.items()]
+    embedded += [embedding.processor_factory(name, call) for name, call in processors.items()]
+    return embedded
+
+
 def _checked(
     config: ConfigurationSource | Iterable[ConfigurationSource] | Configuration,
     registry: Registry,
-    embedded: list[Any],
+    embedded: list[Factory],
 ) -> Configuration:
     from mlsysops_pipeline.config import Configuration as Checked  # noqa: PLC0415  a type test
 
     if isinstance(config, Checked):
         return config
+    from mlsysops_pipeline.service.embedding import with_embedded  # noqa: PLC0415  as above
+
     sources = with_embedded(config, embedded)
     configuration, problems = load_configuration(sources, registry)
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]

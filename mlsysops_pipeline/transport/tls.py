@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
-import tempfile
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -350,6 +349,8 @@ def _as_file(kind: str, path: str, pem: Opaque) -> Iterator[str]:
         descriptor = os.memfd_create(f"tls-{kind}")
         name = f"/proc/self/fd/{descriptor}"
     else:
+        import tempfile  # noqa: PLC0415  few need it
+
         descriptor, name = tempfile.mkstemp()  # readable by us only
     try:
         with open(descriptor, "wb", closefd=False) as file:

@@ -9,6 +9,8 @@ import sys
 import pytest
 
 HEAVY = ("aiohttp", "grpc", "bcrypt", "re2", "opentelemetry.sdk", "h2", "numpy", "pandas")
+MODULES_MAX = 500
+"""A module costs half a millisecond of the start."""
 REPORT = "import json, sys; print(json.dumps(sorted(sys.modules)))"
 
 
@@ -49,9 +51,24 @@ def modules_of_an_agent(*flags: str) -> set[str]:
     )
 
 
+SLOW = {
+    "importlib.metadata": "mlsysops_pipeline.entry_points reads what it needs of it",
+    "importlib.resources": "paths beside the package need none of it",
+    "shutil": "argparse wants the width of the terminal: see cli._Formatter",
+    "tempfile": "brings shutil and compression",
+    "mlsysops_pipeline.service.embedding": "for programs that embed the collector",
+    "mlsysops_pipeline.functions": "for functions of users",
+    "pydantic.plugin._loader": "a validator was built: see config.construction",
+}
+"""What takes milliseconds and an agent can do without."""
+
+
 @pytest.mark.slow
 def test_an_agent_that_forwards_by_grpc_loads_nothing_heavy() -> None:
     loaded = modules_of_an_agent("--export-to=a:1")
+
+    assert {} == {name: why for name, why in SLOW.items() if name in loaded}
+    assert len(loaded) < MODULES_MAX
 
     assert "mlsysops_exporters.prometheus" in loaded
     assert set() == loaded & set(HEAVY)

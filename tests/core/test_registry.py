@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
 
 import pytest
 import yaml
 from pydantic import BaseModel
 
 from mlsysops_pipeline.component import Factory, Kind
+from mlsysops_pipeline.entry_points import EntryPoint
 from mlsysops_pipeline.registry import Registry, RegistryError
 from mlsysops_pipeline.service.catalogue import listing
 

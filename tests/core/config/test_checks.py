@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from mlsysops_pipeline.component import Kind
 from mlsysops_pipeline.config import DictSource, Severity
 from mlsysops_pipeline.config.printing import render
+from mlsysops_pipeline.entry_points import EntryPoint
 from mlsysops_pipeline.registry import Registry
 from tests.core.config.conftest import REGISTRY
 
