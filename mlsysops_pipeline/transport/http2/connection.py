@@ -30,7 +30,7 @@ from mlsysops_pipeline.transport.http2.outbound import Outbound
 from mlsysops_pipeline.transport.http2.streams import Stream, StreamTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from mlsysops_pipeline.transport.http2.events import Event
     from mlsysops_pipeline.transport.http2.headers import Field, FieldBlock, Fields
@@ -171,10 +171,10 @@ class Connection:
             self.outbound.frames.append(frames.window_update_frame(stream_id, size - content))
         return stream
 
-    def deliver(self, stream: Stream, chunk: Chunk, *, ended: bool) -> None:
+    def deliver(self, stream: Stream, pieces: Sequence[Chunk], *, ended: bool) -> None:
         """See `FrameSink.deliver`."""
-        if chunk or ended:
-            self._events.append(DataReceived(stream, chunk, ended))
+        if ended or pieces[0]:
+            self._events.append(DataReceived(stream, pieces, ended))
         if ended:
             self._end_remote(stream)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlsysops_pipeline.transport.http2.fields import RequestHead
     from mlsysops_pipeline.transport.http2.frames import ErrorCode
     from mlsysops_pipeline.transport.http2.headers import FieldBlock
@@ -41,14 +43,20 @@ class ResponseReceived:
 
 
 class DataReceived:
-    """Part of a message body. ``data`` may be a view into the bytes that were received."""
+    """Part of a message body. ``pieces`` may be views into the bytes that were received."""
 
-    __slots__ = ("data", "ended", "stream")
+    __slots__ = ("ended", "pieces", "stream")
 
-    def __init__(self, stream: Stream, data: Chunk, ended: bool) -> None:
+    def __init__(self, stream: Stream, pieces: Sequence[Chunk], ended: bool) -> None:
         self.stream = stream
-        self.data = data
+        self.pieces = pieces
         self.ended = ended
+
+    @property
+    def data(self) -> Chunk:
+        """All of them in one."""
+        pieces = self.pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class TrailersReceived:

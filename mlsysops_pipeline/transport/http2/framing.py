@@ -13,6 +13,8 @@ from mlsysops_pipeline.transport.http2 import frames, limits
 from mlsysops_pipeline.transport.http2.frames import ConnectionFault, ErrorCode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlsysops_pipeline.transport.http2.streams import Chunk, Stream
 
 ANY_FRAME: Final = -1
@@ -29,8 +31,8 @@ class FrameSink(Protocol):
         Returns the stream whose content is wanted, if it is.
         """
 
-    def deliver(self, stream: Stream, chunk: Chunk, *, ended: bool) -> None:
-        """Content of the stream that `accept_data` returned."""
+    def deliver(self, stream: Stream, pieces: Sequence[Chunk], *, ended: bool) -> None:
+        """Content of the stream that `accept_data` returned, in one piece or more."""
 
     def dispatch(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Any other frame, complete. The payload of an unknown type may be missing."""
@@ -96,14 +98,17 @@ class FrameReader:
                 if flags & frames.PADDED or stop > end:
                     position = self._begin_data(data, position, end)
                     continue
-                self._position = position = stop
                 ended = flags & frames.END_STREAM != 0
+                if not ended and stop < end and length >= _VIEW_BYTES_MIN:
+                    position = self._take_run(data, position, end)
+                    continue
+                self._position = position = stop
                 stream = self._accept_data(stream_id & 0x7FFFFFFF, length, length, ended=ended)
                 if stream is not None:
                     if length < _VIEW_BYTES_MIN:
-                        self._deliver(stream, data[start:stop], ended=ended)
+                        self._deliver(stream, (data[start:stop],), ended=ended)
                     else:
-                        self._deliver(stream, memoryview(data)[start:stop], ended=ended)
+                        self._deliver(stream, (memoryview(data)[start:stop],), ended=ended)
             elif stop <= end:
                 self._position = position = stop
                 self._dispatch(kind, flags, stream_id & 0x7FFFFFFF, data[start:stop])
@@ -115,6 +120,44 @@ class FrameReader:
     def position(self) -> int:
         """Where in the data of the last `feed` the faulty frame is over."""
         return self._position
+
+    def _take_run(self, data: bytes, position: int, end: int) -> int:
+        """A DATA frame that is complete, with those of the same stream right behind it.
+
+        A large message is many frames, of 16 KiB from most peers: together they cost a third of
+        what they would one by one.
+        """
+        view = memoryview(data)
+        unpack = frames.HEADER.unpack_from
+        high, low, _, flags, stream_id = unpack(data, position)
+        start = position + frames.FRAME_HEADER_BYTES
+        total = high << 16 | low
+        stop: int = start + total
+        pieces = [view[start:stop]]
+        while not flags & frames.END_STREAM:
+            start = stop + frames.FRAME_HEADER_BYTES
+            if start > end:
+                break
+            high, low, kind, next_flags, next_id = unpack(data, stop)
+            length = high << 16 | low
+            if (
+                kind != frames.DATA
+                or next_id != stream_id
+                or next_flags & frames.PADDED
+                or not 0 < length <= frames.DEFAULT_FRAME_BYTES
+                or start + length > end
+            ):
+                break
+            flags = next_flags
+            total += length
+            stop = start + length
+            pieces.append(view[start:stop])
+        self._position = stop
+        ended = flags & frames.END_STREAM != 0
+        stream = self._accept_data(stream_id & 0x7FFFFFFF, total, total, ended=ended)
+        if stream is not None:
+            self._deliver(stream, pieces, ended=ended)
+        return stop
 
     def _begin_data(self, data: bytes, position: int, end: int) -> int:
         """A DATA frame with padding, or of which a part is missing; its header is complete."""
@@ -143,7 +186,7 @@ class FrameReader:
         stream = self._accept_data(stream_id & 0x7FFFFFFF, length, content, ended=ended)
         self._data_stream = stream
         if stream is not None and ended and not content:
-            self._deliver(stream, b"", ended=True)
+            self._deliver(stream, (), ended=True)
         return start
 
     def _continue_data(self, data: bytes, position: int, end: int) -> int:
@@ -159,9 +202,9 @@ class FrameReader:
         if stream is not None and stream.is_open:
             ended = self._data_ended and not self._data_left
             if stop - position < _VIEW_BYTES_MIN:
-                self._deliver(stream, data[position:stop], ended=ended)
+                self._deliver(stream, (data[position:stop],), ended=ended)
             else:
-                self._deliver(stream, memoryview(data)[position:stop], ended=ended)
+                self._deliver(stream, (memoryview(data)[position:stop],), ended=ended)
         return stop
 
     def _collect(self, data: bytes, position: int, end: int) -> int:

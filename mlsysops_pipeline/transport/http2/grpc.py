@@ -200,21 +200,29 @@ class GrpcConnection:
             if type(call) is LateAnswer and event.ended:
                 self._answer_late(call)
             return
-        data = event.data
+        pieces = event.pieces
         buffer = call.buffer
         if buffer is None:
-            size = len(data) - PREFIX_BYTES
-            if event.ended and size >= 0 and int.from_bytes(data[1:PREFIX_BYTES]) == size:
-                # The usual case: a message that comes in one piece.
-                if self._admit(call, data[0], size):
-                    self._start(call, bytes(data[PREFIX_BYTES:]))
-                return
+            if event.ended and pieces:
+                # The usual case: a message that comes as a whole.
+                first = pieces[0]
+                is_one = len(pieces) == 1
+                size = (len(first) if is_one else sum(map(len, pieces))) - PREFIX_BYTES
+                if size >= 0 and int.from_bytes(first[1:PREFIX_BYTES]) == size:
+                    if self._admit(call, first[0], size):
+                        rest = first[PREFIX_BYTES:]
+                        self._start(call, bytes(rest) if is_one else b"".join((rest, *pieces[1:])))
+                    return
             buffer = call.buffer = MessageBuffer()
         was_known = buffer.size >= 0
-        buffer.add(data)
-        if not was_known and buffer.size >= 0:
-            if not self._admit(call, buffer.is_compressed, buffer.size):
-                return
+        is_new = False
+        for piece in pieces:
+            buffer.add(piece)
+            if not was_known and buffer.size >= 0:
+                was_known = is_new = True
+                if not self._admit(call, buffer.is_compressed, buffer.size):
+                    return
+        if is_new:
             self.connection.expect(event.stream, buffer.size - buffer.received)
         if buffer.size >= 0 and buffer.received > buffer.size:
             self._reject(call, GrpcStatus(Code.INTERNAL, "more than one message in a unary call"))
