@@ -282,7 +282,7 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder.mkdir(exist_ok=True)
     record_grpcio(folder)
-    for peer in unary.COMMANDS:
+    for peer in ("grpc-js", "tonic"):  # grpc-go is recorded in the Go collector
         if unary.is_installed(peer):
             record_lines(peer, folder)
     if _GO.is_file():

@@ -1,6 +1,7 @@
-"""@grpc/grpc-js, tonic and grpcio send to us and receive from us, live, in every compression.
+"""grpc-go, @grpc/grpc-js, tonic and grpcio send to us and receive from us, live.
 
-grpc-go and rotel do the same in `test_collectors`.
+Each in every compression that it has. Whole collectors with grpc-go and tonic in them do the same
+in `test_collectors`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ COMPRESSIONS: Final = [
     ("tonic", "gzip"),
     ("tonic", "deflate"),
     ("tonic", "zstd"),
+    ("grpc-go", "identity"),
+    ("grpc-go", "gzip"),
 ]
 
 
@@ -108,7 +111,7 @@ def test_a_peer_receives_from_us(peer: str, compression: str, tmp_path: Path) ->
         assert 0 == collector.stop(), collector.text()
         wait_for(server.requests, "a request")
     requests = server.requests()
-    told = compression if peer == "tonic" else ""
+    told = "" if peer == "grpc-js" else compression
     assert {told} == {encoding for _, _, encoding in requests}
     for signal in Signal:
         arrived = [
@@ -120,15 +123,16 @@ def test_a_peer_receives_from_us(peer: str, compression: str, tmp_path: Path) ->
         assert "" == difference(signal, sent(signal), arrived), str(signal)
 
 
-def test_grpc_js_sends_over_tls(sink: OtlpSink, tmp_path: Path) -> None:
-    need("grpc-js")
+@pytest.mark.parametrize("peer", ["grpc-js", "grpc-go"])
+def test_a_peer_sends_over_tls(peer: str, sink: OtlpSink, tmp_path: Path) -> None:
+    need(peer)
     files = make_certificates(tmp_path)
     tls = f'tls: {{cert_file: "{files.server_cert}", key_file: "{files.server_key}"}}'
     config = PASS_THROUGH.replace('"127.0.0.1:$GRPC$"', f'"127.0.0.1:$GRPC$", {tls}')
     config = config.replace("EXPORTER", GRPC_OUT).replace("NAME", "otlp")
     collector = Collector(tmp_path, config, sink=sink)
     with running(collector, collector.grpc_port):
-        answers = unary.call("grpc-js", collector.grpc_port, CALLS, ca=str(files.ca))
+        answers = unary.call(peer, collector.grpc_port, CALLS, ca=str(files.ca))
         assert {0} == {answer.code for answer in answers}
         assert 0 == collector.stop(), collector.text()
     assert_arrived(sink)

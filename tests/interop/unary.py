@@ -1,6 +1,7 @@
-"""gRPC peers that are told call by call what to do, over lines of JSON: @grpc/grpc-js and tonic.
+"""gRPC peers that are told call by call what to do, over lines of JSON.
 
-``node/grpc.mjs`` says what the lines are; ``rust/src/main.rs`` takes the same.
+@grpc/grpc-js, tonic and grpc-go: ``node/grpc.mjs`` says what the lines are; ``rust/src/main.rs``
+and ``grpc_go/main.go`` take the same.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 _FOLDER: Final = Path(__file__).parent
 _NODE_MODULES: Final = _FOLDER / "node" / "node_modules" / "@grpc"
 _TONIC: Final = _FOLDER / "rust" / "target" / "release" / "tonic-peer"
+_GRPC_GO: Final = _FOLDER / "go" / "grpc-go-peer"
 
 COMMANDS: Final = {
     "grpc-js": [shutil.which("node") or "node", str(_FOLDER / "node" / "grpc.mjs")],
     "tonic": [str(_TONIC)],
+    "grpc-go": [str(_GRPC_GO)],
 }
 METADATA: Final = {"tenant": "a b", "tenant-bin": "AP8="}
 
@@ -33,12 +36,14 @@ def is_installed(peer: str) -> bool:
     """Whether ``peer`` can be run here."""
     if peer == "tonic":
         return _TONIC.is_file()
+    if peer == "grpc-go":
+        return _GRPC_GO.is_file()
     return shutil.which("node") is not None and _NODE_MODULES.is_dir()
 
 
 def needs(peer: str) -> str:
     """The program without which ``peer`` cannot be installed."""
-    return "cargo" if peer == "tonic" else "node"
+    return {"tonic": "cargo", "grpc-go": "go"}.get(peer, "node")
 
 
 class Said(NamedTuple):
