@@ -11,7 +11,6 @@ nothing (what Go's client does), so they are answers like any other.
 
 from __future__ import annotations
 
-import email.utils
 import io
 import os
 import ssl
@@ -185,8 +184,10 @@ def retry_after_s(text: str, now_unix_s: float) -> float | None:
     text = text.strip()
     if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX:
         return min(float(text), _RETRY_AFTER_MAX_S)
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  milliseconds, and rarely needed
+
     try:
-        date = email.utils.parsedate_to_datetime(text)
+        date = parsedate_to_datetime(text)
         if date.tzinfo is None:  # "-0000"
             date = date.replace(tzinfo=UTC)
         wait_s = date.timestamp() - now_unix_s

@@ -12,7 +12,7 @@ away. Body bytes are charged to the memory account from the head until the answe
 from __future__ import annotations
 
 import asyncio
-from email.utils import formatdate
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from mlsysops_pipeline.errors import CollectorError, PeerError
@@ -45,6 +45,11 @@ _HANDSHAKE_TIMEOUT_S: Final = 10.0
 _LINGER_S: Final = 1.0
 _COMPRESSED_BYTES_MIN: Final = 1_024
 _PATH_SHOWN_MAX: Final = 200
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = (
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+)
 
 
 class HttpServer:
@@ -269,7 +274,7 @@ class HttpServer:
         now_s = self.clock.unix_ns() // 1_000_000_000
         if now_s != self._date_s:
             self._date_s = now_s
-            self._date = formatdate(now_s, usegmt=True)
+            self._date = http_date(now_s)
         return self._date
 
     def __repr__(self) -> str:
@@ -278,3 +283,11 @@ class HttpServer:
 
 def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
+
+
+def http_date(unix_s: int) -> str:
+    """A time as HTTP writes it (RFC 9110, section 5.6.7), whatever the language of the system."""
+    at = time.gmtime(unix_s)
+    day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]
+    clock = f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
+    return f"{day}, {at.tm_mday:02} {month} {at.tm_year:04} {clock} GMT"

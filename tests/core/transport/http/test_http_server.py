@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import io
 import zlib
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -18,7 +19,12 @@ from mlsysops_pipeline.config.values import NetAddress
 from mlsysops_pipeline.errors import Code, ConfigError, PeerError, RetryableError
 from mlsysops_pipeline.testing import FakeHost, JumpClock, make_settings, wait_until
 from mlsysops_pipeline.transport.compression import HTTP_ENCODINGS, compress
-from mlsysops_pipeline.transport.http.server import HttpRequest, HttpResponse, HttpServer
+from mlsysops_pipeline.transport.http.server import (
+    HttpRequest,
+    HttpResponse,
+    HttpServer,
+    http_date,
+)
 from mlsysops_pipeline.transport.server_settings import (
     CorsConfig,
     HttpAuthConfig,
@@ -649,3 +655,8 @@ async def test_who_comes_while_it_stops_is_not_called_too_many(
         assert b"" == await reader.read()
     writer.close()
     assert [] == caplog.messages
+
+
+def test_dates_are_those_of_the_standard_library() -> None:
+    for unix_s in range(0, 4_000_000_000, 86_400 * 97 + 3_661):
+        assert formatdate(unix_s, usegmt=True) == http_date(unix_s)
