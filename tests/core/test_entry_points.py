@@ -78,7 +78,12 @@ def test_packages_in_an_archive_are_found_by_the_standard_library(
     archive = places[0] / "archive.zip"
     archive.write_bytes(b"PK\x05\x06" + bytes(18))  # an empty one
     asked: list[str] = []
-    monkeypatch.setattr(metadata, "entry_points", lambda group: asked.append(group) or ())
+
+    def none(group: str) -> list[metadata.EntryPoint]:
+        asked.append(group)
+        return []
+
+    monkeypatch.setattr(metadata, "entry_points", none)
     monkeypatch.setattr(sys, "path", [*sys.path, str(archive)])
     assert [] == installed([GROUP])
     assert [GROUP] == asked

@@ -86,7 +86,7 @@ def test_defaults_alone_are_judged_by_a_model_that_judges() -> None:
     with pytest.raises(ValueError, match="no"):
         Judging()
     with pytest.raises(ValueError, match="name"):
-        Required()
+        Required(**{})
     with pytest.raises(ConfigError, match="no"):
         parse_config(Judging)
 
