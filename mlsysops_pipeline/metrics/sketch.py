@@ -1,7 +1,7 @@
 """A mergeable sketch of quantiles with a bound on its error. No I/O.
 
 Values are counted in buckets of equal width on a logarithmic scale, those of an exponential
-histogram at `SCALE_START`: bucket ``i`` holds ``2 ** (i / 64) < value <= 2 ** ((i + 1) / 64)``.
+histogram at `SCALE_START`: bucket ``k`` holds ``2 ** ((k - 1) / 64) < value <= 2 ** (k / 64)``.
 What stands for a bucket is at most **0.55 %** away from each value in it (`Sketch.error`).
 
 When more than `BUCKETS_MAX` buckets are filled, all of them become twice as wide, two by two (as
@@ -16,7 +16,7 @@ Why not a library: `ddsketch` 3.0.1, pure Python and documented, is the nearest.
 gives the lowest buckets up when they are too many, so that low quantiles have no bound (of 1e-300
 and 1e300 it says 1e282 is the least); its other store has no limit (600 kB for those two). It
 raises for infinities, takes NaN and the smallest doubles for zero, and takes 1.25 us a value where
-`Sketch.add_all` takes 0.3 us. Digests (`tdigest`, `fastdigest`, `crick`) have no bound on the error
+`Sketch.add_all` takes 0.2 us. Digests (`tdigest`, `fastdigest`, `crick`) have no bound on the error
 of a value and depend on the order of merging; HdrHistogram takes integers of a range that must be
 known before.
 """
@@ -25,11 +25,13 @@ from __future__ import annotations
 
 import math
 import sys
+from bisect import bisect_right
 from collections import Counter
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 SCALE_START = 6
 """As of an exponential histogram: 64 buckets from a number to its double."""
@@ -81,12 +83,12 @@ class Sketch:
         """Count a value that came so many times."""
         if value > 0:
             if value < math.inf:
-                self._positive[_ceil(_log2(value) * 2.0**self.scale) - 1] += count
+                self._positive[_ceil(_log2(value) * 2.0**self.scale)] += count
             else:
                 self._infinite += count
         elif value < 0:
             if value > -math.inf:
-                self._negative[_ceil(_log2(-value) * 2.0**self.scale) - 1] += count
+                self._negative[_ceil(_log2(-value) * 2.0**self.scale)] += count
             else:
                 self._minus_infinite += count
         elif value == 0:
@@ -97,26 +99,36 @@ class Sketch:
         self.greatest = max(self.greatest, value)
         self._widen()
 
-    def add_all(self, values: Iterable[float]) -> None:
+    def add_all(self, values: Sequence[float]) -> None:
         """Count many values, several times as fast as one by one."""
-        valid = [value for value in values if value == value]  # noqa: PLR0124  which NaN is not
-        if not valid:
+        if not values:
             return
-        factor, infinity = 2.0**self.scale, math.inf
-        positive = [_ceil(_log2(value) * factor) - 1 for value in valid if 0 < value < infinity]
-        self._positive.update(positive)
-        if len(positive) < len(valid):
-            negative = [
-                _ceil(_log2(-value) * factor) - 1 for value in valid if -infinity < value < 0
-            ]
-            self._negative.update(negative)
-            infinite, minus_infinite = valid.count(infinity), valid.count(-infinity)
-            self._infinite += infinite
-            self._minus_infinite += minus_infinite
-            self._zeros += len(valid) - len(positive) - len(negative) - infinite - minus_infinite
-        self.least = min(self.least, *valid)
-        self.greatest = max(self.greatest, *valid)
+        least, greatest = min(values), max(values)
+        if not (least > 0 and greatest < math.inf) or math.isnan(sum(values)):
+            self._add_any([value for value in values if not math.isnan(value)])
+            return
+        self._positive.update(self._places(values))
+        self.least = min(self.least, least)
+        self.greatest = max(self.greatest, greatest)
         self._widen()
+
+    def _add_any(self, values: Sequence[float]) -> None:
+        """The same of values that are not all positive and finite. None is NaN."""
+        if not values:
+            return
+        self._positive.update(self._places([value for value in values if 0 < value < math.inf]))
+        negative = [-value for value in values if -math.inf < value < 0]
+        self._negative.update(self._places(negative))
+        self._zeros += values.count(0)
+        self._infinite += values.count(math.inf)
+        self._minus_infinite += values.count(-math.inf)
+        self.least = min(self.least, *values)
+        self.greatest = max(self.greatest, *values)
+        self._widen()
+
+    def _places(self, values: Iterable[float]) -> Iterator[int]:
+        """The buckets of positive values, in half the time of a loop."""
+        return map(_ceil, map((2.0**self.scale).__mul__, map(_log2, values)))
 
     def merge(self, other: Sketch) -> None:
         """Take in what another has, which stays as it is."""
@@ -138,47 +150,47 @@ class Sketch:
         As in PromQL and NumPy: the rank is ``fraction * (count - 1)``, and between two ranks it is
         interpolated. Exact at 0 and 1, and where all values are equal. Never NaN.
         """
-        count = self.count
+        negative, positive = sorted(self._negative, reverse=True), sorted(self._positive)
+        counts = [self._negative[place] for place in negative]
+        counts += [self._zeros, *[self._positive[place] for place in positive]]
+        ends = list(accumulate(counts, initial=self._minus_infinite))
+        count = ends[-1] + self._infinite
         if not count:
             return None
         rank = min(max(fraction, 0.0), 1.0) * (count - 1)
         first = math.floor(rank)
         rest = rank - first
-        low, high = self._at(first, count), self._at(min(first + 1, count - 1), count)
+
+        def value(rank: int) -> float:
+            if rank <= 0:
+                return self.least
+            if rank >= count - 1:
+                return self.greatest
+            place = bisect_right(ends, rank) - 1
+            return self._value(place - len(negative), negative, positive)
+
+        low, high = value(first), value(first + 1)
         if low == high or not rest:
             return low
         if math.isinf(low) or math.isinf(high):
             return low if rest < 0.5 else high
         return low * (1 - rest) + high * rest
 
-    def _at(self, rank: int, count: int) -> float:
-        """The value of a rank that counts from 0."""
-        if rank <= 0:
-            return self.least
-        if rank >= count - 1:
-            return self.greatest
-        for value, before in self._values():
-            if rank < before:
-                return min(max(value, self.least), self.greatest)
-        return self.greatest
+    def _value(self, place: int, negative: Sequence[int], positive: Sequence[int]) -> float:
+        """What stands for a bucket in the order of values; that of zero has the place 0."""
+        if place < 0:
+            at = place + len(negative)
+            value = -self._middle(negative[at]) if at >= 0 else -math.inf
+        elif place > 0:
+            value = self._middle(positive[place - 1]) if place <= len(positive) else math.inf
+        else:
+            value = 0.0
+        return min(max(value, self.least), self.greatest)
 
-    def _values(self) -> Iterator[tuple[float, int]]:
-        """What stands for each bucket from the lowest on, and how many values come up to it."""
-        seen = self._minus_infinite
-        yield -math.inf, seen
-        for index, count in sorted(self._negative.items(), reverse=True):
-            seen += count
-            yield -self._middle(index), seen
-        seen += self._zeros
-        yield 0.0, seen
-        for index, count in sorted(self._positive.items()):
-            seen += count
-            yield self._middle(index), seen
-
-    def _middle(self, index: int) -> float:
+    def _middle(self, place: int) -> float:
         """What is equally far, in relation, from both ends of a bucket."""
         base: float = 2.0 ** (2.0**-self.scale)
-        middle: float = 2.0 ** (index * 2.0**-self.scale) * (2 * base / (base + 1))
+        middle: float = 2.0 ** ((place - 1) * 2.0**-self.scale) * (2 * base / (base + 1))
         return min(middle, sys.float_info.max)
 
     def _widen(self) -> None:
@@ -200,6 +212,6 @@ def _shifted(buckets: Counter[int], by: int) -> Counter[int]:
     if not by:
         return buckets
     wide: Counter[int] = Counter()
-    for index, count in buckets.items():
-        wide[index >> by] += count
+    for place, count in buckets.items():
+        wide[-(-place >> by)] += count
     return wide
