@@ -83,10 +83,11 @@ def test_what_pydantic_must_judge_is_left_to_it(
 
 
 def test_defaults_alone_are_judged_by_a_model_that_judges() -> None:
+    absent: dict[str, Any] = {}
     with pytest.raises(ValueError, match="no"):
         Judging()
     with pytest.raises(ValueError, match="name"):
-        Required(**{})
+        Required(**absent)
     with pytest.raises(ConfigError, match="no"):
         parse_config(Judging)
 
