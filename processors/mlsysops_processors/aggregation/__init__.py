@@ -66,7 +66,8 @@ class Aggregation:
         self._keeps_original = config.keep_original
         self._withholds = config.partial_windows == "withhold"
         self._inputs = Inputs(config.max_series)
-        self._windows = Windows(self._interval_ns, round(config.allowed_lateness * _NS_PER_S))
+        self._lateness_ns = round(config.allowed_lateness * _NS_PER_S)
+        self._windows = Windows(self._interval_ns, self._lateness_ns)
         self._intake = Intake(
             Rules(config.rules),
             self._inputs,
@@ -198,8 +199,8 @@ class Aggregation:
     async def _close(self, window: Window) -> None:
         """Compute a window and hand its results on."""
         now_ns = self._settings.clock.unix_ns()
-        is_cut = now_ns < window.end_ns
-        end_ns = max(min(window.end_ns, now_ns), window.start_ns + 1) if is_cut else window.end_ns
+        is_cut = now_ns < window.end_ns + self._lateness_ns
+        end_ns = max(min(window.end_ns, now_ns), window.start_ns + 1)
         is_partial = window.start_ns < self._alive_ns
         closing = Closing(window, self._inputs, self._alive_ns, self._reporting.about_histogram)
         await _slowly(closing.steps())
@@ -289,6 +290,11 @@ class Aggregation:
             items=items,
             error=error,
         )
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a window is being computed or handed on."""
+        return bool(self._closing or self._leaving)
 
     def __repr__(self) -> str:
         return (

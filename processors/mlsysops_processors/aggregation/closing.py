@@ -14,12 +14,17 @@ from mlsysops_processors.aggregation.outputs import ADDED, BUCKETS, CLOSED, GAUG
 from mlsysops_processors.aggregation.windows import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mlsysops_processors.aggregation.inputs import Inputs
     from mlsysops_processors.aggregation.numbers import Members, Outputs
     from mlsysops_processors.aggregation.outputs import Output
-    from mlsysops_processors.aggregation.windows import Columns, Row, Window, Windows
+    from mlsysops_processors.aggregation.windows import Row, Shard, Window, Windows
+
+
+_DRAIN_POINTS = 50_000
+"""Numbers that wait in lists before they are added up."""
+_DRAIN_RESULTS = 100
 
 
 class _All:
@@ -50,57 +55,100 @@ class Closing:
         self._say = say
         self.fed: dict[Output, None] = {}
         self.causes: Counter[str] = Counter()
+        self._unsound: set[tuple[int, int]] = set()
 
     def steps(self) -> Iterator[None]:
         """Compute it."""
         inputs, window = self._inputs, self._window
-        for shard in sorted(window.shards):
-            rows = rows_of(window.shards.pop(shard))
-            self._fold(inputs.families[shard], rows, inputs.members)
-            seen, start_ns = inputs.seen, window.start_ns
-            for series in {row[0] for row in rows}:
-                seen[series] = start_ns
+        waiting = 0
+        for number in sorted(window.shards):
+            shard = window.shards.pop(number)
+            series = {one for columns in shard.values() for one in columns.series}
+            waiting += sum(map(len, shard.values()))
+            inputs.mark_seen(number, series, window.start_ns)
+            is_simple = len(series) == sum(map(len, shard.values())) and len(shard) == 1
+            family = inputs.families[number]
+            self._fold(family, shard, inputs.members, is_simple=is_simple)
+            self._note_fed(family, inputs.results_of(number))
             yield
+            if waiting >= _DRAIN_POINTS or family == BUCKETS:
+                waiting = 0
+                yield from self._drain()
         for place in list(window.overflown):
             family, outputs = place
-            self._fold(family, rows_of(window.overflown.pop(place)), _All(outputs))
+            self._fold(family, window.overflown.pop(place), _All(outputs), is_simple=False)
+            self._note_fed(family, outputs)
             yield
+        yield from self._drain()
 
-    def _fold(self, family: int, rows: Sequence[Row], members: Members) -> None:
+    def _fold(self, family: int, shard: Shard, members: Members, *, is_simple: bool) -> None:
+        """Give results what the points of a shard are."""
         inputs, window = self._inputs, self._window
-        if family == GAUGE:
-            numbers.fold_gauges(rows, members)
-        elif family == ADDED:
-            numbers.fold_deltas(rows, members)
-        elif family == RUNNING:
-            self.causes += numbers.fold_running(
-                rows, members, inputs, window.start_ns, self._alive_ns
-            )
-        elif family == BUCKETS:
-            folding = distributions.Folding(
-                inputs.known, window.start_ns, self._alive_ns, self._say
-            )
-            folding.fold(rows, members)
-            self.causes += folding.causes
-        self._drain(family, rows, members)
+        rows: Sequence[Row] | None = None
+        if family in {GAUGE, ADDED} and is_simple:
+            (columns,) = shard.values()
+            numbers.fold_simple(columns.series, columns.values, members)
+        elif family == RUNNING and is_simple:
+            (columns,) = shard.values()
+            rest = numbers.fold_running_simple(columns.rows(), members, inputs)
+            self._fold_running(rest, members)
+        else:
+            rows = rows_of(shard)
+            if family == GAUGE:
+                numbers.fold_gauges(rows, members)
+            elif family == ADDED:
+                numbers.fold_deltas(rows, members)
+            elif family == RUNNING:
+                self._fold_running(rows, members)
+            elif family == BUCKETS:
+                folding = distributions.Folding(
+                    inputs.known, window.start_ns, self._alive_ns, self._say
+                )
+                folding.fold(rows, members)
+                self.causes += folding.causes
+                self._unsound = folding.unsound
+        self._fold_ends(family, shard, rows, members)
 
-    def _drain(self, family: int, rows: Sequence[Row], members: Members) -> None:
+    def _fold_running(self, rows: Sequence[Row], members: Members) -> None:
+        self.causes += numbers.fold_running(
+            rows, members, self._inputs, self._window.start_ns, self._alive_ns
+        )
+
+    def _fold_ends(
+        self, family: int, shard: Shard, rows: Sequence[Row] | None, members: Members
+    ) -> None:
+        """Find the first and last points where a function wants them."""
+        if not self._inputs.wants_ends:
+            return
         fold_ends = numbers.fold_ends if family < BUCKETS else distributions.fold_ends
-        touched = {output for outputs in {members[row[0]] for row in rows} for output in outputs}
-        if any(output.spec.needs.ends for output in touched):
-            fold_ends(rows, members)
+        sound: Iterable[Row] = rows_of(shard) if rows is None else rows
+        if family == RUNNING:
+            sound = (row for row in sound if numbers.is_sound(row[3]))
+        elif family == BUCKETS:
+            sound = (row for row in sound if (row[0], row[1]) not in self._unsound)
+        fold_ends(sound, members)
+
+    def _note_fed(self, family: int, outputs: Iterable[Output]) -> None:
+        """Note which results got something in this window."""
         start_ns = self._window.start_ns
-        for output in touched:
-            if not output.values and output.newest is None:
-                continue  # nothing but points that were left out, or that ended series
-            self.fed[output] = None
-            output.fed_ns = start_ns
-            numbers.begin(output, start_ns)
-            if family != CLOSED and output.values:
-                if family == BUCKETS:
+        for output in outputs:
+            if output.values or (family == CLOSED and output.newest is not None):
+                self.fed[output] = None
+                output.fed_ns = start_ns
+                numbers.begin(output, start_ns)
+            else:
+                output.forget_window()
+
+    def _drain(self) -> Iterator[None]:
+        """Keep of what results were given only what functions need."""
+        for number, output in enumerate(self.fed):
+            if output.values:
+                if output.spec.family == BUCKETS:
                     distributions.drain(output)
                 else:
                     numbers.drain(output)
+            if not number % _DRAIN_RESULTS:
+                yield
 
 
 def sweep(inputs: Inputs, windows: Windows, before_ns: int) -> Iterator[None]:
@@ -121,7 +169,6 @@ def _waiting(windows: Windows, shard: int) -> set[int]:
     """The series of a shard that open windows have points of."""
     waiting: set[int] = set()
     for window in windows.by_start.values():
-        columns: dict[str, Columns] = window.shards.get(shard, {})
-        for column in columns.values():
-            waiting.update(column.series)
+        for columns in window.shards.get(shard, {}).values():
+            waiting.update(columns.series)
     return waiting

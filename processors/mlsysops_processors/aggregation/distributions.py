@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mlsysops_pipeline.metrics.histograms import Explicit, Histogram, problem
 from mlsysops_pipeline.metrics.walking import CUMULATIVE
@@ -29,8 +29,15 @@ BOUNDS = "bounds"
 """Series were left out of a result, or a total began anew, because bounds are others (DM-11)."""
 
 Part = tuple[int, Histogram]
-Known = tuple[Histogram, int, int]
-"""The last point of a cumulative series, its start and its time."""
+
+
+class Known(NamedTuple):
+    """The last point of a cumulative series, and whether it said that it has no value now."""
+
+    histogram: Histogram
+    start_ns: int
+    time_ns: int
+    has_ended: bool
 
 
 class Buckets:
@@ -66,7 +73,8 @@ class Buckets:
 class Folding:
     """Adds the histograms of one window up. ``known``: the last point of cumulative series.
 
-    ``say``: told what is wrong with a point that is left out (DM-5).
+    ``say``: told what is wrong with a point that is left out (DM-5). ``unsound``: series and time
+    of these.
     """
 
     def __init__(
@@ -81,11 +89,13 @@ class Folding:
         self._alive_ns = alive_ns
         self._say = say
         self.causes: Counter[str] = Counter()
+        self.unsound: set[tuple[int, int]] = set()
 
     def fold(self, rows: Sequence[Row], members: Members) -> None:
         """The rows of a shard, sorted."""
         points: list[tuple[int, int, Histogram | None]] = []
-        for row, after in zip(rows, chain(islice(rows, 1, None), (_AFTER,)), strict=True):
+        following = chain(islice(rows, 1, None), (_AFTER,))
+        for row, after in zip(rows, following, strict=False):  # of no rows, there is one more
             series, time_ns, start_ns, wire = row
             spec = members[series][0].spec
             is_cumulative = spec.temporality == CUMULATIVE
@@ -96,6 +106,8 @@ class Folding:
                     points.append((time_ns, start_ns, None))
                 elif (found := self._parsed(wire, spec.kind)) is not None:
                     points.append((time_ns, start_ns, found))
+                else:
+                    self.unsound.add((series, time_ns))
             if not is_last:
                 continue
             if is_cumulative:
@@ -121,50 +133,71 @@ class Folding:
     ) -> None:
         """Of a cumulative series what it has grown by."""
         known = self._known.get(series)
+        growths: list[_Growth] = []
         for time_ns, start_ns, found in points:
             if found is None:
-                known = None
-                continue
-            if known is None:
-                for output in outputs:
-                    self._add_first(output, time_ns, start_ns, found)
+                known = known and known._replace(has_ended=True)
+            elif known is None:
+                growths.append(_Growth(time_ns, found, start_ns, is_first=True))
+                known = Known(found, start_ns, time_ns, has_ended=False)
             else:
                 growth = self._growth(known, time_ns, start_ns, found)
-                for output in outputs:
-                    output.values.append((time_ns, growth))
-                start_ns = max(start_ns, known[1])  # noqa: PLW2901  what is known from here on
-            known = (found, start_ns, time_ns)
+                growths.append(_Growth(time_ns, growth, start_ns, is_first=False))
+                begun_ns = max(start_ns, known.start_ns)
+                if known.has_ended and not start_ns:
+                    begun_ns = 0
+                known = Known(found, begun_ns, time_ns, has_ended=False)
         if known is not None:
             self._known[series] = known
-        else:
-            self._known.pop(series, None)
+        if growths:
+            for output in outputs:
+                self._add_share(output, growths)
 
     def _growth(self, known: Known, time_ns: int, start_ns: int, found: Histogram) -> Histogram:
-        earlier, known_start_ns, known_ns = known
-        if start_ns > known_start_ns:
+        """As of numbers: see there. Other bounds are a reset (DM-11)."""
+        if known.has_ended and not start_ns:
+            return _nothing(found)
+        growth: Histogram | None
+        if start_ns > known.start_ns:
             if start_ns >= time_ns:
                 return _nothing(found)
-            growth = found.since(earlier) if start_ns < known_ns else None
+            growth = found.since(known.histogram) if start_ns < known.time_ns else None
             self.causes[RESET if growth is None else OVERLAP] += 1
         else:
-            growth = found.since(earlier)
+            growth = found.since(known.histogram)
             if growth is None:
-                self.causes[FALL if found.fits(earlier) else BOUNDS] += 1
+                self.causes[FALL if found.fits(known.histogram) else BOUNDS] += 1
         return found.without_extremes() if growth is None else growth
 
-    def _add_first(self, output: Output, time_ns: int, start_ns: int, found: Histogram) -> None:
-        """As of numbers: see there."""
+    def _add_share(self, output: Output, growths: Sequence[_Growth]) -> None:
+        """What a series gives to a result; of other bounds than its newest, nothing."""
         is_new = begin(output, self._window_ns)
         life_ns = min(output.born_ns, self._alive_ns)
-        is_whole = False
-        if 0 < start_ns < time_ns:
-            is_whole = start_ns >= life_ns
-            if is_new:
-                output.start_ns = min(output.start_ns or start_ns, start_ns)
-                if not is_whole:
-                    output.extra.append((time_ns, found.without_extremes()))
-        growth = found.without_extremes() if is_whole else _nothing(found)
-        output.values.append((time_ns, growth))
+        newest = growths[-1]
+        share, extra = _nothing(newest.histogram), None
+        for time_ns, growth, start_ns, is_first in growths:
+            is_older = False
+            if is_first:
+                is_known = 0 < start_ns < time_ns
+                is_older = not is_known or start_ns < life_ns
+                if is_new and is_known:
+                    output.start_ns = min(output.start_ns or start_ns, start_ns)
+                    if is_older:
+                        extra = growth.without_extremes()
+            if not is_older and growth.fits(share):
+                share = share.plus(growth.without_extremes())
+        output.values.append((newest.time_ns, share))
+        if extra is not None and extra.fits(share):
+            output.extra.append((newest.time_ns, extra))
+
+
+class _Growth(NamedTuple):
+    """By what a series has grown up to a time; of its first point, the whole of it."""
+
+    time_ns: int
+    histogram: Histogram
+    start_ns: int
+    is_first: bool
 
 
 def _nothing(found: Histogram) -> Histogram:

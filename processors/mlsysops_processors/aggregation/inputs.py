@@ -11,7 +11,7 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from mlsysops_pipeline.metrics.identity import canonical_attributes
-from mlsysops_processors.aggregation.outputs import BUCKETS, Spec, family_of
+from mlsysops_processors.aggregation.outputs import Spec, family_of
 from mlsysops_processors.aggregation.rules import attributes_of
 from mlsysops_processors.aggregation.windows import SHARD, SHIFT
 
@@ -34,15 +34,21 @@ _METRICS_MAX = 100_000
 """Metrics that are remembered beside those that have series."""
 
 
+Runs = tuple[tuple[int, int, int, "array[int]"], ...]
+"""Series of points that came together, cut where their shard changes: the shard, the first point,
+that after the last, the series."""
+
+
 class Source:
     """A metric of one resource and scope. ``specs``: the results of each rule that means it.
 
-    ``impossible``: the functions that mean nothing for it.
+    ``impossible``: the functions that mean nothing for it. ``runs``: the series of points that came
+    together, by a hash of the bytes that tell them.
     """
 
     __slots__ = (
         *("description", "family", "impossible", "is_monotonic", "key", "kind", "name", "rules"),
-        *("series", "specs", "temporality", "unit", "used_ns"),
+        *("runs", "series", "specs", "temporality", "unit", "used_ns"),
     )
 
     def __init__(self, key: int, metric: Any, kind: str) -> None:
@@ -58,16 +64,34 @@ class Source:
         self.specs: tuple[Spec, ...] = ()
         self.rules: tuple[Rule, ...] = ()
         self.impossible: tuple[str, ...] = ()
+        self.runs: dict[int, Runs] = {}
         self.series = 0
         self.used_ns = 0
+
+    def learn_runs(self, tails: int, series: Sequence[int], count: int) -> None:
+        """Remember the series of ``count`` points, if each has one that is known."""
+        if len(series) != count or (series and min(series) < 0):
+            return
+        runs = []
+        begin = 0
+        for at in range(1, count + 1):
+            if at == count or series[at] >> SHIFT != series[begin] >> SHIFT:
+                runs.append((series[begin] >> SHIFT, begin, at, array("i", series[begin:at])))
+                begin = at
+        if len(runs) > 1 + count // 8:
+            return  # one by one they would be as fast
+        if len(self.runs) >= 4 + self.series // 4:
+            self.runs = {}
+        self.runs[tails] = tuple(runs)
 
 
 class Inputs:
     """All series. ``found(key)``: the series of a key, if it is known.
 
     ``members``, ``sources``, ``seen``: of each series its results, its metric, and the start of the
-    last window that had a point of it. ``values``, ``starts``, ``times``: the last points of
-    cumulative ones; ``known``: the same of histograms.
+    last window that had a point of it. ``wants_ends``: whether any function needs the first or last
+    point. ``values``, ``starts``, ``times``: the last points of
+    cumulative ones, see `numbers.State`; ``known``: the same of histograms.
     """
 
     def __init__(self, series_max: int) -> None:
@@ -80,6 +104,9 @@ class Inputs:
         self._free: dict[int, list[int]] = {}
         self._unmeant: set[int] = set()
         self._interned: dict[Outputs, Outputs] = {}
+        self._results: dict[int, list[Output]] = {}
+        self._live: list[int] = []
+        self.wants_ends = False
         self.count = 0
         self.families: list[int] = []
         self.members: list[Outputs] = []
@@ -88,6 +115,7 @@ class Inputs:
         self.values: list[float] = []
         self.starts = array("Q")
         self.times = array("Q")
+        self.ended: dict[int, float] = {}
         self.known: dict[int, Known] = {}
         self.metrics: dict[int, Source] = {}
         self.specs: dict[tuple[Any, ...], Spec] = {}
@@ -125,6 +153,7 @@ class Inputs:
             spec = Spec(rule, source)
             if spec.functions:
                 self.specs[key] = spec
+            self.wants_ends = self.wants_ends or spec.needs.ends
         elif len(source.description) > len(spec.description):
             spec.description = source.description  # the longer one wins (DM-1)
         return spec
@@ -191,6 +220,8 @@ class Inputs:
         self._by_key[key] = series
         self._by_key[raw_key] = series
         source.series += 1
+        self._results.pop(series >> SHIFT, None)
+        self._live[series >> SHIFT] += 1
         self.count += 1
         return series
 
@@ -198,6 +229,7 @@ class Inputs:
         """The series of one more shard, the lowest last."""
         first = len(self.members)
         self.families.append(family)
+        self._live.append(0)
         self.members.extend([()] * SHARD)
         self.sources.extend([None] * SHARD)
         self.values.extend([0] * SHARD)
@@ -237,16 +269,38 @@ class Inputs:
         for output in self.members[series]:
             output.series -= 1
         source.series -= 1
+        source.runs = {}
         for key in (self._keys[series], self._raw_keys[series], *self._aliases.pop(series, ())):
             self._by_key.pop(key, None)
         self.members[series] = ()
         self.sources[series] = None
         self.values[series] = 0
         self.starts[series] = self.times[series] = 0
-        if source.family == BUCKETS:
-            self.known.pop(series, None)
+        self.ended.pop(series, None)
+        self.known.pop(series, None)
         self._free[self.families[series >> SHIFT]].append(series)
+        self._results.pop(series >> SHIFT, None)
+        self._live[series >> SHIFT] -= 1
         self.count -= 1
+
+    def results_of(self, shard: int) -> list[Output]:
+        """All results of the series of a shard."""
+        found = self._results.get(shard)
+        if found is None:
+            first = shard << SHIFT
+            members = set(self.members[first : first + SHARD])
+            found = list(dict.fromkeys(output for outputs in members for output in outputs))
+            self._results[shard] = found
+        return found
+
+    def mark_seen(self, shard: int, series: set[int], window_ns: int) -> None:
+        """Series of a shard have points in a window."""
+        if len(series) == self._live[shard]:
+            first = shard << SHIFT
+            self.seen[first : first + SHARD] = array("Q", [window_ns]) * SHARD
+        else:
+            for one in series:
+                self.seen[one] = window_ns
 
     def forget_results(self, before_ns: int) -> Iterable[None]:
         """Forget results, metrics and what leads to them when no series is left; in steps."""

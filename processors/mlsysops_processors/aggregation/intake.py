@@ -2,15 +2,14 @@
 
 Metrics are opened as far as their points, which stay bytes. Nearly every encoder writes a number as
 start, time, value, attributes: then three of them lie where they always lie, and the bytes of the
-rest tell the series. All else is parsed.
+rest tell the series. And most metrics come with the same series in the same order each time: then
+one hash over the rest of all points tells all of their series. All else is parsed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
 from struct import Struct
-from struct import error as StructError  # noqa: N812  it is an exception
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
@@ -25,14 +24,26 @@ from mlsysops_pipeline.pdata.wire import length_prefix
 from mlsysops_processors.aggregation.inputs import REFUSED, UNMEANT
 from mlsysops_processors.aggregation.outputs import ADDED, BUCKETS, CLOSED, GAUGE, RUNNING
 from mlsysops_processors.aggregation.rules import attributes_of
-from mlsysops_processors.aggregation.windows import ENDED, SHIFT
+from mlsysops_processors.aggregation.windows import (
+    ENDED,
+    FORMS,
+    SERIALIZED,
+    SHIFT,
+    START_TAG,
+    TIME_TAG,
+    Columns,
+    Form,
+    as_numbers,
+    gathered,
+    head,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mlsysops_processors.aggregation.inputs import Inputs, Source
+    from mlsysops_processors.aggregation.inputs import Inputs, Runs, Source
     from mlsysops_processors.aggregation.rules import Attributes, Rules
-    from mlsysops_processors.aggregation.windows import Columns, Window, Windows
+    from mlsysops_processors.aggregation.windows import Window, Windows
 
 STEP_POINTS = 1000
 """Points that are taken at a time, less than two milliseconds."""
@@ -41,15 +52,13 @@ LIMIT, IMPOSSIBLE, SILENT = "limit", "impossible", "no_value"
 """Why points are not held: their window was closed, or is too far ahead; there is no room for their
 series; no function of any rule is possible; they have no value and so add nothing."""
 
-_START, _TIME, _DOUBLE, _INT = 0x11, 0x19, 0x21, 0x31
-"""The tags of a ``NumberDataPoint``'s start, time and values."""
-_long = Struct("<BQBQBq").unpack_from
-_short = Struct("<BQBq").unpack_from
-_LONG, _SHORT = 27, 18
-_double = Struct("<d").pack
-_as_int = Struct("<q").unpack
+_TOGETHER_MIN = 8
+"""Points of a metric that are taken together if that is possible."""
 _ATTRIBUTES = 7
-_TYPE_CODES = {_DOUBLE: "d", _INT: "q"}
+"""The field of a ``NumberDataPoint``'s attributes."""
+_LONG = {tag: form for (is_long, tag), form in FORMS.items() if is_long}
+_SHORT = {tag: form for (is_long, tag), form in FORMS.items() if not is_long}
+_time_at = Struct("<Q").unpack_from
 
 
 class Intake:
@@ -83,6 +92,7 @@ class Intake:
         self._group: Any = None
         self._now_ns = self._future_ns = self._hops = 0
         self._budget = STEP_POINTS
+        self._taken_series: list[int] = []
         self.taken = 0
         self.overflown = 0
         self.passed: Counter[str] = Counter()
@@ -138,19 +148,20 @@ class Intake:
             place.message, place.kind = metric, kind
             source = self._inputs.source(place.metric(), metric, kind, rules)
             rest: list[bytes] = []
-            remaining = iter(points)
-            while step := list(islice(remaining, STEP_POINTS)):
+            every = list(points)
+            for begin in range(0, len(every), STEP_POINTS):
+                step = every[begin : begin + STEP_POINTS] if len(every) > STEP_POINTS else every
                 self._take(step, source, kind, rest)
                 self._budget -= len(step)
                 if self._budget <= 0:
                     self._budget = STEP_POINTS
                     yield
-            self.taken += len(points) - len(rest)
-            if len(rest) < len(points):
+            self.taken += len(every) - len(rest)
+            if not rest:
+                gone.append(index)
+            elif len(rest) < len(every):
                 del points[:]
                 points.extend(rest)
-                if not rest:
-                    gone.append(index)
 
     def keep(self) -> tuple[int, int]:
         """What was taken since the last time is taken for good: points that are held, and bytes."""
@@ -203,43 +214,82 @@ class Intake:
                 self._take_message(point, source, rest)
 
     def _take_numbers(self, points: Sequence[bytes], source: Source, rest: list[bytes]) -> None:
-        """The fast way for numbers; see the top of the module."""
+        """Together if they are as the last ones of their metric, which most are; else one by one.
+
+        See the top of the module.
+        """
+        heads = tails = None
+        if len(points) >= _TOGETHER_MIN:
+            form = _form_of(points[0])
+            if form is not None:
+                stride = form.size
+                heads = b"".join([point[:stride] for point in points])
+                window = self._common_window(heads, form, len(points))
+                if window is not None:
+                    # No tag is zero, so that it tells where the bytes of a point end.
+                    tails = hash((len(points), b"\0".join([point[stride:] for point in points])))
+                    known = source.runs.get(tails)
+                    if known is not None:
+                        self._add_runs(known, heads, form, window)
+                        return
+        at = len(self._taken_series)
+        self._take_singly(points, source, rest)
+        if tails is not None:
+            source.learn_runs(tails, self._taken_series[at:], len(points))
+        del self._taken_series[at:]
+
+    def _common_window(self, heads: bytes, form: Form, count: int) -> Window | None:
+        """The window that all of these numbers go into, if there is one, and all are of a form."""
+        if len(heads) != count * form.size:
+            return None
+        for at, tag in form.tags:
+            if heads[at :: form.size] != tag * count:
+                return None
+        times = gathered(heads, form.time_at, form.size)
+        first, last = _first_and_last(times)
+        if not self._windows.open_from_ns <= first <= last < self._future_ns:
+            return None
+        window = self._windows.at(first)
+        return window if last < window.end_ns else None
+
+    def _add_runs(self, runs: Runs, heads: bytes, form: Form, window: Window) -> None:
+        stride = form.size
+        for shard, begin, end, series in runs:
+            columns = self._noted(window.columns(shard, form), window)
+            columns.series.extend(series)
+            columns.heads += heads[begin * stride : end * stride]
+
+    def _take_singly(self, points: Sequence[bytes], source: Source, rest: list[bytes]) -> None:
         found, salt = self._inputs.found, source.key
-        shard, low_ns, high_ns, held_tag = -1, 0, 0, 0
-        add_series: Any = None  # and so on: of the columns that points go into as long as they can
-        add_time = add_start = add_value = add_series
+        note = self._taken_series.append
+        shard, low_ns, high_ns, held_form = -1, 0, 0, SERIALIZED
+        columns = Columns(SERIALIZED)  # those that points go into as long as they can
         for point in points:
-            try:
-                if point[0] == _START:
-                    _, start_ns, tag, time_ns, value_tag, bits = _long(point)
-                    suffix = point[_LONG:]
-                else:
-                    tag, time_ns, value_tag, bits = _short(point)
-                    start_ns = 0
-                    suffix = point[_SHORT:]
-            except (IndexError, StructError):
-                tag = value_tag = 0
-            if tag != _TIME or (value_tag != _DOUBLE and value_tag != _INT):  # noqa: PLR1714  faster
+            form = _form_of(point)
+            if form is None:
                 self._take_message(point, source, rest)
                 continue
+            suffix = point[form.size :]
             series = found(hash(suffix) ^ salt)
             if series is None:
-                self._take_new(point, suffix, source, rest)
+                if self._inputs.is_unmeant(hash(suffix) ^ salt):
+                    rest.append(point)
+                else:
+                    self._take_message(point, source, rest)
                 continue
-            if series >> SHIFT != shard or value_tag != held_tag or not low_ns <= time_ns < high_ns:
-                time_ns = time_ns or self._now_ns
+            (time_ns,) = _time_at(point, form.time_at)
+            if series >> SHIFT != shard or form is not held_form or not low_ns <= time_ns < high_ns:
+                if not time_ns:
+                    self._take_message(point, source, rest)
+                    continue
                 window = self._window(time_ns, point, rest)
                 if window is None:
                     continue
-                shard, held_tag = series >> SHIFT, value_tag
+                shard, held_form = series >> SHIFT, form
                 low_ns, high_ns = window.start_ns, window.end_ns
-                columns = self._columns(window, shard, _TYPE_CODES[value_tag])
-                add_series, add_time = columns.series.append, columns.times.append
-                add_start, add_value = columns.starts.append, columns.values.append
-            add_series(series)
-            add_time(time_ns)
-            add_start(start_ns)
-            add_value(bits)
+                columns = self._noted(window.columns(shard, form), window)
+            columns.add_head(series, point[: form.size])
+            note(series)
 
     def _window(self, time_ns: int, point: bytes, rest: list[bytes]) -> Window | None:
         """Where a point goes; ``None``: it is too late or too far ahead, and that was counted."""
@@ -254,27 +304,18 @@ class Intake:
             self.left[cause] += 1
         return None
 
-    def _columns(self, window: Window, shard: int, type_code: str) -> Columns:
-        return self._noted(window.columns(shard, type_code), window)
-
     def _noted(self, columns: Columns, window: Window) -> Columns:
         """Remember how things were, for `undo`."""
         if id(columns) not in self._journal:
             self._journal[id(columns)] = (columns, len(columns), columns.size, window)
         return columns
 
-    def _take_new(self, point: bytes, suffix: bytes, source: Source, rest: list[bytes]) -> None:
-        """A number whose series is not known by these bytes."""
-        if self._inputs.is_unmeant(hash(suffix) ^ source.key):
-            rest.append(point)
-        else:
-            self._take_message(point, source, rest)
-
     def _take_message(self, wire: bytes, source: Source, rest: list[bytes]) -> None:
         """Any point. Raises `MalformedError`."""
         point = _parsed(wire, source.kind)
         wires = list(point.attributes)
-        raw_key = hash(b"".join([_framed_attribute(wire) for wire in wires])) ^ source.key
+        suffix = b"".join([_framed_attribute(attribute) for attribute in wires])
+        raw_key = hash(suffix) ^ source.key
         series = self._inputs.found(raw_key)
         if series is None:
             series = self._inputs.learn(raw_key, source, wires, self._resource_attributes)
@@ -285,50 +326,74 @@ class Intake:
         if row is None:
             self.left[SILENT] += 1
             return
-        time_ns, start_ns, type_code, content = row
+        time_ns = point.time_unix_nano or self._now_ns
+        window = self._window(time_ns, wire, rest)
+        if window is None:
+            return
         if series == REFUSED and (
             source.family == RUNNING
             or (source.family == BUCKETS and source.temporality == CUMULATIVE)
         ):
             self.left[LIMIT] += 1
             return
-        window = self._window(time_ns, wire, rest)
-        if window is None:
-            return
+        start_ns, content = row
+        is_number = not isinstance(content, bytes)
+        start = head(start_ns, time_ns, content) if is_number else b""
+        form = _form_of(start) or SERIALIZED
         if series == REFUSED:
             series, outputs = self._inputs.overflow(source, wires, self._resource_attributes)
-            place = (source.family, outputs)
-            columns = self._noted(window.overflow(place, type_code), window)
+            columns = window.overflow((source.family, outputs), form)
             self.overflown += 1
         else:
-            columns = self._columns(window, series >> SHIFT, type_code)
-        columns.add(series, time_ns, start_ns, content)
+            columns = window.columns(series >> SHIFT, form)
+            if len(wire) == form.size + len(suffix) and wire.endswith(suffix):
+                self._taken_series.append(series)  # it is as most are, and was new
+        self._noted(columns, window)
+        if is_number:
+            columns.add_head(series, start)
+        else:
+            columns.add_serialized(series, time_ns, start_ns, content)
 
-    def _row(self, point: Any, source: Source) -> tuple[int, int, str, Any] | None:
-        """Time, start, type and content of a point; ``None`` if it adds nothing."""
-        time_ns = point.time_unix_nano or self._now_ns
+    @staticmethod
+    def _row(point: Any, source: Source) -> tuple[int, Any] | None:
+        """Start, and number or bytes of a point; ``None`` if it adds nothing."""
         start_ns = point.start_time_unix_nano
         is_number = source.family not in {BUCKETS, CLOSED}
         field = point.WhichOneof("value") if is_number else ""
         if point.flags & NO_VALUE or field is None:
             if source.temporality != CUMULATIVE or source.family == GAUGE:
                 return None
-            return time_ns, ENDED, "q" if is_number else "B", 0 if is_number else b""
-        if field == "as_int":
-            return time_ns, start_ns, "q", point.as_int
+            return ENDED, 0 if is_number else b""
         if field:
-            (bits,) = _as_int(_double(point.as_double))
-            return time_ns, start_ns, "d", bits
+            return start_ns, getattr(point, field)
         del point.attributes[:]
         if source.family == BUCKETS:
             del point.exemplars[:]
-        return time_ns, start_ns, "B", serialize(point)
+        return start_ns, serialize(point)
 
     def _resource_attributes(self) -> Attributes:
         """Of the resource that is being taken; read once."""
         if self._resource is None:
             self._resource = attributes_of(self._group.resource.attributes)
         return self._resource
+
+
+def _form_of(point: bytes) -> Form | None:
+    """How a number begins; ``None``: otherwise than most."""
+    try:
+        if point[0] == START_TAG:
+            return _LONG.get(point[18]) if point[9] == TIME_TAG and len(point) >= 27 else None
+        return _SHORT.get(point[9]) if point[0] == TIME_TAG and len(point) >= 18 else None
+    except IndexError:
+        return None
+
+
+def _first_and_last(times: bytearray) -> tuple[int, int]:
+    (one,) = _time_at(times, 0)
+    if times == times[:8] * (len(times) // 8):  # as most are
+        return one, one
+    numbers = as_numbers(times, "Q")
+    return min(numbers), max(numbers)
 
 
 def _parsed(wire: bytes, kind: str) -> Any:

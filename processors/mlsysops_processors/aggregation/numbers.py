@@ -36,15 +36,32 @@ class Members(Protocol):
 
 
 class State(Protocol):
-    """The last point of every cumulative series; time 0: none."""
+    """The last point of every cumulative series; time 0: none.
+
+    ``ended``: the values of those that said that they have none now (DM-10), which may go on with
+    the same start; `math.inf` stands in ``values``.
+    """
 
     values: list[float]
     starts: array[int]
     times: array[int]
+    ended: dict[int, float]
+
+
+def is_sound(value: float) -> bool:
+    """Whether a sum that only grows can have a value."""
+    return 0 <= value < math.inf
+
+
+def fold_simple(series: Iterable[int], values: Iterable[float], members: Members) -> None:
+    """One point of each series: of gauges and deltas it is the value."""
+    for one, value in zip(series, values, strict=True):
+        for output in members[one]:
+            output.values.append(value)
 
 
 def fold_gauges(rows: Iterable[Row], members: Members) -> None:
-    """Every point is a value; the last one of a series is also its last."""
+    """Every point is a value, the last one of a series in a list of its own."""
     before, time_before, value_before = -1, 0, 0.0
     outputs: Outputs = ()
     for series, time_ns, _, value in rows:
@@ -54,17 +71,15 @@ def fold_gauges(rows: Iterable[Row], members: Members) -> None:
                     value_before = value
                 continue
             for output in outputs:
-                output.values.append(value_before)
+                output.earlier.append(value_before)
         else:
             for output in outputs:
                 output.values.append(value_before)
-                output.lasts.append(value_before)
             outputs = members[series]
             before = series
         time_before, value_before = time_ns, value
     for output in outputs:
         output.values.append(value_before)
-        output.lasts.append(value_before)
 
 
 def fold_deltas(rows: Iterable[Row], members: Members) -> None:
@@ -93,7 +108,24 @@ def _add_run(run: Sequence[float], outputs: Outputs) -> None:
     value = run[0] if len(run) == 1 else exact_sum(run)
     for output in outputs:
         output.values.append(value)
-        output.points += len(run)
+        output.more += len(run) - 1
+
+
+def fold_running_simple(rows: Iterable[Row], members: Members, state: State) -> list[Row]:
+    """One point of each series: what it has grown by. Those rows that are not so easy."""
+    values, starts, times = state.values, state.starts, state.times
+    rest = []
+    for row in rows:
+        series, time_ns, start_ns, value = row
+        known = values[series]
+        if start_ns <= starts[series] and known <= value < math.inf and times[series]:
+            values[series], times[series] = value, time_ns
+            value -= known
+            for output in members[series]:
+                output.values.append(value)
+        else:
+            rest.append(row)
+    return rest
 
 
 def fold_running(
@@ -104,50 +136,59 @@ def fold_running(
     ``window_ns``: the start of the window; ``alive_ns``: since when nothing was missed.
     """
     causes: Counter[str] = Counter()
-    values, starts, times = state.values, state.starts, state.times
     gain: float = 0
     points = 0
     firsts: list[tuple[int, int, float]] = []
-    for row, after in zip(rows, chain(islice(rows, 1, None), (_AFTER,)), strict=True):
+    following = chain(islice(rows, 1, None), (_AFTER,))
+    for row, after in zip(rows, following, strict=False):  # of no rows, there is one more
         series, time_ns, start_ns, value = row
         if after[0] == series and after[1] == time_ns:
             continue  # the same point again, with a later start or a larger value
-        known_ns = times[series]
         if start_ns == ENDED:
-            times[series] = 0
-        elif not 0 <= value < math.inf:
+            if state.times[series] and series not in state.ended:
+                state.ended[series], state.values[series] = state.values[series], math.inf
+        elif not is_sound(value):
             causes[INVALID] += 1
         else:
             points += 1
-            if not known_ns:
+            if state.times[series]:
+                more, cause = _growth(row, state)
+                gain += more
+                if cause:
+                    causes[cause] += 1
+            else:
                 firsts.append((time_ns, start_ns, value))
-            elif start_ns <= starts[series]:
-                start_ns = starts[series]
-                if value >= values[series]:
-                    gain += value - values[series]
-                else:  # a broken writer, or one that does not know when it started
-                    gain += value
-                    causes[FALL] += 1
-            elif start_ns < time_ns:
-                if start_ns >= known_ns or value < values[series]:
-                    gain += value
-                    causes[RESET] += 1
-                else:
-                    gain += value - values[series]
-                    causes[OVERLAP] += 1
-            values[series], starts[series], times[series] = value, start_ns, time_ns
+                state.starts[series] = start_ns
+            state.values[series], state.times[series] = value, time_ns
         if after[0] != series:
-            if firsts:
+            if points:
                 for output in members[series]:
-                    _add_first(output, firsts, gain, window_ns, alive_ns)
-                    output.points += points
-                firsts = []
-            elif points:
-                for output in members[series]:
-                    output.values.append(gain)
-                    output.points += points
-            gain, points = 0, 0
+                    output.more += points - 1
+                    if firsts:
+                        _add_first(output, firsts, gain, window_ns, alive_ns)
+                    else:
+                        output.values.append(gain)
+            gain, points, firsts = 0, 0, []
     return causes
+
+
+def _growth(row: Row, state: State) -> tuple[float, str]:
+    """What a known series has grown by, and what was noticed; its start is kept up to date."""
+    series, time_ns, start_ns, value = row
+    if series in state.ended:
+        state.values[series] = state.ended.pop(series)
+        if not start_ns:  # nobody knows whether it is the same one
+            state.starts[series] = 0
+            return 0, ""
+    known = state.values[series]
+    if start_ns <= state.starts[series]:
+        # A smaller value: a broken writer, or one that does not say when it started.
+        return (value - known, "") if value >= known else (value, FALL)
+    begun_after = start_ns >= state.times[series]
+    state.starts[series] = start_ns
+    if start_ns >= time_ns:
+        return 0, ""
+    return (value, RESET) if begun_after or value < known else (value - known, OVERLAP)
 
 
 def _add_first(
@@ -195,16 +236,17 @@ def fold_ends(rows: Iterable[Row], members: Members) -> None:
 
 
 def drain(output: Output) -> None:
-    """Take what a shard gave to a result into its tally."""
+    """Take what a result was given into its tally."""
     needs, values = output.spec.needs, output.values
     tally = output.tally
     if tally is None:
         tally = output.tally = Tally(needs)
-    tally.add(values, needs)
-    tally.points += output.points
-    output.points = 0
+    if needs.lasts:
+        tally.lasts.add(values)
+    tally.more += output.more
+    output.more = 0
     output.values = []
-    if output.lasts:
-        if needs.lasts:
-            tally.lasts.add(output.lasts)
-        output.lasts = []
+    if output.earlier:
+        values += output.earlier
+        output.earlier = []
+    tally.add(values, needs)

@@ -109,14 +109,15 @@ class Output:
     """One result. ``total``: of cumulative ones, all that came so far; since ``start_ns``.
 
     ``born_ns``: the start of the window in which it first got something; 0: it has not.
-    ``values``, ``lasts``, ``extra``: what a shard gives: the values that functions are about, the
-    last of each series, and what belongs to the total only. ``tally``, ``buckets``, ``newest``,
+    ``values``: one of each series: of gauges its last, else what it has grown by; ``earlier``: of
+    gauges all others; ``extra``: what belongs to the total only; ``more``: points beside one for
+    each of ``values``. All these are emptied into ``tally`` or ``buckets`` now and then. ``tally``, ``buckets``, ``newest``,
     ``oldest``: what the window has so far. ``series``: how many feed it.
     """
 
     __slots__ = (
-        *("born_ns", "buckets", "extra", "fed_ns", "kept", "lasts", "newest", "oldest"),
-        *("points", "series", "spec", "start_ns", "tally", "total", "values"),
+        *("born_ns", "buckets", "earlier", "extra", "fed_ns", "kept", "more", "newest"),
+        *("oldest", "series", "spec", "start_ns", "tally", "total", "values"),
     )
 
     def __init__(self, spec: Spec, kept: Kept) -> None:
@@ -128,9 +129,9 @@ class Output:
         self.fed_ns = 0
         self.total: Any = None
         self.values: list[Any] = []
-        self.lasts: list[float] = []
+        self.earlier: list[float] = []
         self.extra: list[Any] = []
-        self.points = 0
+        self.more = 0
         self.tally: Tally | None = None
         self.buckets: tuple[Buckets, Buckets] | None = None
         self.newest: tuple[int, bytes] | None = None

@@ -90,20 +90,21 @@ class Needs:
 
 
 class Tally:
-    """The values of one window. ``count``: how many; ``points``: how many points they are of.
+    """The values of one window.
 
+    ``count``: how many; ``more``: how many points they are of beside one for each.
     ``first`` and ``last``: time and value of the oldest and newest point; at equal times the larger
     value. ``least`` and ``greatest``: NaN only if there is nothing else.
     """
 
     __slots__ = (
         *("_mean", "_squares", "count", "first", "greatest", "last", "lasts"),
-        *("least", "points", "sketch", "total"),
+        *("least", "more", "sketch", "total"),
     )
 
     def __init__(self, needs: Needs) -> None:
         self.count = 0
-        self.points = 0
+        self.more = 0
         self.total = Total()
         self.lasts = Total()
         self.least: float | None = None

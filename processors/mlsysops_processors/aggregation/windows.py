@@ -1,23 +1,26 @@
 """Windows of time and the points in them, in columns: no object is kept of a point. No I/O.
 
-Points lie in shards of `SHARD` series, apart by whether they are integers, so that a window can be
-computed shard by shard. A number takes 28 bytes; of other points, which are kept serialized, the
-bytes are laid one after the other.
+Points lie in shards of `SHARD` series, so that a window can be computed shard by shard. Of numbers,
+the first bytes are kept as they came: tag and start, tag and time, tag and value. They are laid one
+after the other and read column by column (`column`: 25 ns a number, five times as fast as one by
+one). Of other points all bytes are kept.
 """
 
 from __future__ import annotations
 
+import sys
 from array import array
-from typing import TYPE_CHECKING, Any
+from struct import Struct
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
 SHIFT = 10
 SHARD = 1 << SHIFT
 """Series whose points lie together."""
-POINT_BYTES = 28
-"""What a number takes; others take as much beside their bytes."""
+POINT_BYTES = 31
+"""What a number takes; others take about as much beside their bytes."""
 ENDED = (1 << 64) - 1
 """The start of a point that says that its series has ended."""
 
@@ -25,20 +28,90 @@ Row = tuple[int, int, int, Any]
 """Series, time, start, and a number or a serialized point."""
 
 
-class Columns:
-    """Points that are numbers of one type, or serialized. ``type_code``: q, d or B.
+class Form(NamedTuple):
+    """How numbers of a kind begin: where start, time and value lie, and in how many bytes.
 
-    ``is_wide``: series are told by a hash.
+    ``tags``: where tags lie, and which. ``start_at`` 0: there is no start.
     """
 
-    __slots__ = ("ends", "series", "starts", "times", "type_code", "values")
+    size: int
+    start_at: int
+    time_at: int
+    value_at: int
+    value_code: str
+    tags: tuple[tuple[int, bytes], ...]
 
-    def __init__(self, type_code: str, *, is_wide: bool = False) -> None:
-        self.type_code = type_code
+
+def _tags(*tags: int) -> tuple[tuple[int, bytes], ...]:
+    """Where tags lie that are followed by eight bytes each, and which they are."""
+    return tuple((9 * place, bytes([tag])) for place, tag in enumerate(tags))
+
+
+START_TAG, TIME_TAG, DOUBLE_TAG, INT_TAG = 0x11, 0x19, 0x21, 0x31
+"""Of a ``NumberDataPoint``'s start, time and values."""
+FORMS = {
+    (is_long, tag): Form(
+        27 if is_long else 18,
+        1 if is_long else 0,
+        10 if is_long else 1,
+        19 if is_long else 10,
+        "d" if tag == DOUBLE_TAG else "q",
+        _tags(START_TAG, TIME_TAG, tag) if is_long else _tags(TIME_TAG, tag),
+    )
+    for is_long in (True, False)
+    for tag in (DOUBLE_TAG, INT_TAG)
+}
+"""Of numbers with a start and without, doubles and integers."""
+SERIALIZED = Form(0, 0, 0, 0, "", ())
+"""Of points that are no numbers."""
+_head_of_int = Struct("<BQBQBq").pack
+_head_of_double = Struct("<BQBQBd").pack
+
+
+def head(start_ns: int, time_ns: int, value: float) -> bytes:
+    """A number in the form of those that have a start."""
+    if isinstance(value, int):
+        return _head_of_int(START_TAG, start_ns, TIME_TAG, time_ns, INT_TAG, value)
+    return _head_of_double(START_TAG, start_ns, TIME_TAG, time_ns, DOUBLE_TAG, value)
+
+
+def column(heads: bytes | bytearray, at: int, every: int, type_code: str) -> array[Any]:
+    """The numbers of eight bytes that lie at ``at`` of every so many bytes."""
+    return as_numbers(gathered(heads, at, every), type_code)
+
+
+def gathered(heads: bytes | bytearray, at: int, every: int) -> bytearray:
+    """The eight bytes from ``at`` of every so many bytes, one after the other."""
+    found = bytearray(len(heads) // every * 8)
+    for byte in range(8):
+        found[byte::8] = heads[at + byte :: every]
+    return found
+
+
+def as_numbers(found: bytearray, type_code: str) -> array[Any]:
+    """Bytes as OTLP has them as numbers."""
+    numbers = array(type_code)
+    numbers.frombytes(found)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+class Columns:
+    """Points of one form. ``is_wide``: their series are told by a hash.
+
+    ``heads``: how numbers begin, or what others are, up to each of ``ends``, whose times and starts
+    are in ``times`` and ``starts``.
+    """
+
+    __slots__ = ("ends", "form", "heads", "series", "starts", "times")
+
+    def __init__(self, form: Form, *, is_wide: bool = False) -> None:
+        self.form = form
         self.series = array("q" if is_wide else "i")
+        self.heads = bytearray()
         self.times = array("Q")
         self.starts = array("Q")
-        self.values: Any = array("q") if type_code != "B" else bytearray()
         self.ends = array("Q")
 
     def __len__(self) -> int:
@@ -46,47 +119,61 @@ class Columns:
 
     def truncate(self, length: int) -> None:
         """Forget all points but so many."""
-        for column in (self.series, self.times, self.starts):
-            del column[length:]
-        if self.type_code == "B":
-            del self.ends[length:]
-            del self.values[self.ends[-1] if length else 0 :]
+        del self.series[length:]
+        if self.form is SERIALIZED:
+            for numbers in (self.times, self.starts, self.ends):
+                del numbers[length:]
+            del self.heads[self.ends[-1] if length else 0 :]
         else:
-            del self.values[length:]
+            del self.heads[length * self.form.size :]
 
     @property
     def size(self) -> int:
         """The bytes that all points take."""
-        extra = len(self.values) if self.type_code == "B" else 0
+        extra = len(self.heads) if self.form is SERIALIZED else 0
         return POINT_BYTES * len(self.series) + extra
 
-    def add(self, series: int, time_ns: int, start_ns: int, content: Any) -> None:
-        """Add a point: the bits of its number as an integer, or its bytes."""
+    def add_serialized(self, series: int, time_ns: int, start_ns: int, point: bytes) -> None:
+        """Add a point that is no number."""
         self.series.append(series)
         self.times.append(time_ns)
         self.starts.append(start_ns)
-        if self.type_code == "B":
-            self.values += content
-            self.ends.append(len(self.values))
-        else:
-            self.values.append(content)
+        self.heads += point
+        self.ends.append(len(self.heads))
 
-    def rows(self) -> Iterator[Row]:
+    def add_head(self, series: int, start: bytes) -> None:
+        """Add a number of this form."""
+        self.series.append(series)
+        self.heads += start
+
+    @property
+    def values(self) -> Iterable[Any]:
+        """The numbers, or the serialized points."""
+        if self.form is not SERIALIZED:
+            return column(self.heads, self.form.value_at, self.form.size, self.form.value_code)
+        whole = bytes(self.heads)
+        begins = [0, *self.ends]  # one more than there are ends
+        return [whole[begin:end] for begin, end in zip(begins, self.ends, strict=False)]
+
+    def rows(self) -> Iterable[Row]:
         """All points, in the order in which they came."""
-        values: Any = self.values
-        if self.type_code == "d":
-            values = array("d", self.values.tobytes())
-        elif self.type_code == "B":
-            whole = bytes(self.values)
-            values = [
-                whole[begin:end]
-                for begin, end in zip([0, *self.ends], self.ends, strict=False)  # one more begins
-            ]
-        return zip(self.series, self.times, self.starts, values, strict=True)
+        form = self.form
+        if form is SERIALIZED:
+            return zip(self.series, self.times, self.starts, self.values, strict=True)
+        times = column(self.heads, form.time_at, form.size, "Q")
+        starts = (
+            column(self.heads, form.start_at, form.size, "Q")
+            if form.start_at
+            else array("Q", bytes(8 * len(self)))
+        )
+        return zip(self.series, times, starts, self.values, strict=True)
+
+
+Shard = dict[Form, Columns]
 
 
 class Window:
-    """The points of one span of time. ``shards``: `Columns` by place and type.
+    """The points of one span of time. ``shards``: `Columns` by place and form.
 
     A place is the number of a shard; of points whose series have none, family and results.
     ``hops``: as many collectors as any of the points has passed.
@@ -97,22 +184,22 @@ class Window:
     def __init__(self, start_ns: int, end_ns: int) -> None:
         self.start_ns = start_ns
         self.end_ns = end_ns
-        self.shards: dict[int, dict[str, Columns]] = {}
-        self.overflown: dict[Any, dict[str, Columns]] = {}
+        self.shards: dict[int, Shard] = {}
+        self.overflown: dict[Any, Shard] = {}
         self.points = 0
         self.size = 0
         self.hops = 0
 
-    def columns(self, shard: int, type_code: str) -> Columns:
+    def columns(self, shard: int, form: Form) -> Columns:
         """Where points of a shard are added."""
-        return _columns(self.shards, shard, type_code, is_wide=False)
+        return _columns(self.shards, shard, form, is_wide=False)
 
-    def overflow(self, place: Any, type_code: str) -> Columns:
+    def overflow(self, place: Any, form: Form) -> Columns:
         """Where points are added of series for which there is no room."""
-        return _columns(self.overflown, place, type_code, is_wide=True)
+        return _columns(self.overflown, place, form, is_wide=True)
 
 
-def rows_of(shard: dict[str, Columns]) -> list[Row]:
+def rows_of(shard: Shard) -> list[Row]:
     """All points of a shard, by series, time and start."""
     rows: list[Row] = []
     for columns in shard.values():
@@ -121,15 +208,13 @@ def rows_of(shard: dict[str, Columns]) -> list[Row]:
     return rows
 
 
-def _columns(
-    shards: dict[Any, dict[str, Columns]], place: Any, type_code: str, *, is_wide: bool
-) -> Columns:
+def _columns(shards: dict[Any, Shard], place: Any, form: Form, *, is_wide: bool) -> Columns:
     shard = shards.get(place)
     if shard is None:
         shard = shards[place] = {}
-    columns = shard.get(type_code)
+    columns = shard.get(form)
     if columns is None:
-        columns = shard[type_code] = Columns(type_code, is_wide=is_wide)
+        columns = shard[form] = Columns(form, is_wide=is_wide)
     return columns
 
 

@@ -212,7 +212,7 @@ def _histogram_quantile(merged: Histogram, function: Function) -> float | None:
 
 
 _NUMBERS: dict[str, Callable[[Any, Function], float]] = {
-    "count": lambda tally, _: tally.points or tally.count,
+    "count": lambda tally, _: tally.count + tally.more,
     "mean": lambda tally, _: tally.mean,
     "min": lambda tally, _: tally.least,
     "max": lambda tally, _: tally.greatest,
