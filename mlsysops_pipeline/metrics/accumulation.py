@@ -40,6 +40,28 @@ def accumulate(kind: str, point: Any, state: State | None, now: float) -> Step:
     return (now, start_ns, time_ns, *values), ""
 
 
+def accumulate_number(
+    start_ns: int, time_ns: int, value: float, state: State | None, now: float
+) -> Step:
+    """The same of a sum that is not opened, and whose point is not changed."""
+    if state is None:
+        return ((now, start_ns, time_ns, value), "") if math.isfinite(value) else (None, INVALID)
+    if start_ns < state[1]:
+        return None, OLDER_START
+    if time_ns <= state[2]:
+        return None, OUT_OF_ORDER
+    total = add_numbers(value, state[3])
+    return ((now, state[1], time_ns, total), "") if total is not None else (None, INVALID)
+
+
+def add_numbers(one: float, other: float) -> float | None:
+    """Their sum, integers as 64 bits hold it; nothing if it is no finite number."""
+    total = one + other
+    if isinstance(total, int):
+        return int64(total)
+    return total if math.isfinite(total) else None
+
+
 Content: TypeAlias = "tuple[bool, tuple[Any, ...]] | None"
 """Whether the stream begins anew, and what a state has of a kind; nothing: no such point."""
 
@@ -59,13 +81,12 @@ def _number(point: Any, before: tuple[Any, ...] | None) -> Content:
         return None
     if before is None:
         return False, (value,)
-    total = before[0] + value
+    total = add_numbers(value, before[0])
+    if total is None:
+        return None
     if isinstance(total, int):
-        total = int64(total)
         point.as_int = total
     else:
-        if not math.isfinite(total):
-            return None
         point.as_double = total
     return False, (total,)
 

@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 
 from mlsysops_pipeline.errors import MalformedError
+from mlsysops_pipeline.metrics.closed import attributes
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_GENERATION_MAX = 100_000
-"""Lists of attributes in each of the two generations that are remembered (180 bytes each)."""
+    from mlsysops_pipeline.metrics.closed import Head, Point
+
+_GENERATION_MAX = 300_000
+"""Lists of attributes in each of the two generations that are remembered (150 bytes each). More
+streams than that cost several times as much each."""
 _pack_double = struct.Struct("<d").pack
 
 
@@ -42,9 +46,41 @@ class Identities:
             found = self._old.get(raw)
             if found is None:
                 found = hash(canonical_attributes(wires))
-            if len(self._young) >= _GENERATION_MAX:
-                self._young, self._old = {}, self._young
-            self._young[raw] = found
+            self._remember(raw, found)
+        return found
+
+    def _remember(self, raw: int, found: int) -> None:
+        if len(self._young) >= _GENERATION_MAX:
+            self._young, self._old = {}, self._young
+        self._young[raw] = found
+
+    def of_points(self, metric: bytes, points: Iterable[Point]) -> list[int] | None:
+        """The keys of the attributes of points that `closed` has read.
+
+        Nothing if there is something else behind the value of one. Raises `MalformedError`.
+        """
+        known = self._young.get
+        keys = []
+        for _, begin, end, *_ in points:
+            rest = metric[begin:end]
+            found = known(hash(rest))
+            if found is None:
+                found = self._of_rest(rest)
+                if found is None:
+                    return None
+                known = self._young.get
+            keys.append(found)
+        return keys
+
+    def _of_rest(self, rest: bytes) -> int | None:
+        raw = hash(rest)
+        found = self._old.get(raw)
+        if found is None:
+            wires = attributes(rest)
+            if wires is None:
+                return None
+            found = hash(canonical_attributes(wires))
+        self._remember(raw, found)
         return found
 
     def group(self, group: Any) -> int:
@@ -60,13 +96,15 @@ class Identities:
     def metric(scope: int, metric: Any, kind: str) -> int:
         """The key of a metric whose ``data`` is ``kind``. The description does not count."""
         data = getattr(metric, kind)
-        return hash(
-            (
-                *(scope, metric.name, metric.unit, kind),
-                getattr(data, "aggregation_temporality", 0),
-                getattr(data, "is_monotonic", False),
-            )
-        )
+        temporality = getattr(data, "aggregation_temporality", 0)
+        is_monotonic = getattr(data, "is_monotonic", False)
+        return hash((scope, metric.name, metric.unit, kind, temporality, is_monotonic))
+
+    @staticmethod
+    def closed(scope: int, head: Head, tail: tuple[int, bool]) -> int:
+        """The same of a metric that was read without opening it (see `closed`)."""
+        kind, name, unit, *_ = head
+        return hash((scope, name, unit, kind, *tail))
 
     def point(self, metric: int, attributes: Iterable[bytes]) -> int:
         """The key of a stream. Raises `MalformedError`."""

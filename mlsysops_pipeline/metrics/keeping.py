@@ -7,19 +7,20 @@ out is counted only once the rest was taken, and streams that are silent for lon
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Generic
 
 from mlsysops_pipeline.errors import DropReason
 from mlsysops_pipeline.metrics.identity import Identities
 from mlsysops_pipeline.metrics.streams import Streams, T
 from mlsysops_pipeline.metrics.turns import Turns
-from mlsysops_pipeline.metrics.walking import Outcome, Place, rewrite
+from mlsysops_pipeline.metrics.walking import rewrite
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
     from mlsysops_pipeline.component import Consumer, Settings
+    from mlsysops_pipeline.metrics.walking import Change, ChangeClosed
     from mlsysops_pipeline.pdata.payload import Payload
 
 _OPEN_FACTOR = 3
@@ -29,7 +30,7 @@ _OPEN_FACTOR = 3
 class Keeper(Generic[T]):
     """The streams of a processor, and the way of payloads through it.
 
-    ``change`` is called for every metric, as in `rewrite`; while it runs, ``now`` is the time that
+    ``change`` and ``closed`` are called for every metric, as in `rewrite`; while it runs, ``now`` is the time that
     states begin with, and what it takes out it reports to `drop` or `filter`.
     ``on_counted(cause, points)`` is called for what was taken out, once that is certain.
     ``max_age_s``: streams that are silent for longer are forgotten, looked for every ``sweep_s``;
@@ -40,7 +41,8 @@ class Keeper(Generic[T]):
         self,
         settings: Settings,
         next_: Consumer,
-        change: Callable[[Any, str, Place], Outcome],
+        change: Change,
+        closed: ChangeClosed,
         on_counted: Callable[[str, int], None],
         *,
         max_age_s: float,
@@ -55,6 +57,7 @@ class Keeper(Generic[T]):
         self.accept_now = self._turns.accept_now
         self._settings = settings
         self._change = change
+        self._closed = closed
         self._on_counted = on_counted
         self._max_age_s = max_age_s
         self._sweep_s = sweep_s
@@ -97,7 +100,7 @@ class Keeper(Generic[T]):
         return result if result.items else None
 
     def _rewrite(self, wire: bytes) -> bytes:
-        return rewrite(wire, self.identities, self._change)
+        return rewrite(wire, self.identities, self._change, self._closed)
 
     def _settle(self, is_taken: bool) -> None:  # noqa: FBT001  the contract of `Turns`
         if is_taken:

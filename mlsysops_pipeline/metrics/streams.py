@@ -25,34 +25,31 @@ class Streams(Generic[T]):
 
     def __init__(self) -> None:
         self._states: dict[int, T] = {}
-        self._before: dict[int, T | None] = {}
+        self._before: list[tuple[int, T | None]] = []
         self.get: Callable[[int], T | None] = self._states.get
 
     def put(self, key: int, state: T) -> None:
         """Replace a state. Streams stand in the order in which this was last called."""
-        old = self._states.pop(key, None)
-        if key not in self._before:
-            self._before[key] = old
+        self._before.append((key, self._states.pop(key, None)))
         self._states[key] = state
 
     def forget(self, key: int) -> None:
         """The stream has ended."""
-        old = self._states.pop(key, None)
-        self._before.setdefault(key, old)
+        self._before.append((key, self._states.pop(key, None)))
 
     def keep(self) -> None:
         """The changes are for good."""
         if self._before:
-            self._before = {}
+            self._before = []
 
     def undo(self) -> None:
         """As if there had been no change since `keep`."""
-        for key, old in self._before.items():
+        for key, old in reversed(self._before):
             if old is None:
                 self._states.pop(key, None)
             else:
                 self._states[key] = old
-        self._before = {}
+        self._before = []
 
     def expire(self, before: float) -> int:
         """Forget streams that were last heard of before then. Not between change and `keep`."""

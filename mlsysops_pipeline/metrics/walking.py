@@ -1,15 +1,20 @@
-"""Going through the points of a request that is opened to `Depth.POINT`, and taking some out."""
+"""Going through the metrics of a request, each as closed as can be, and changing some."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from google.protobuf.message import DecodeError
+
+from mlsysops_pipeline.errors import MalformedError
+from mlsysops_pipeline.metrics.closed import head
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_pipeline.pdata.views import Depth, parse, serialize
+from mlsysops_pipeline.pdata.views import Depth, parse, serialize, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlsysops_pipeline.metrics.closed import Head
     from mlsysops_pipeline.metrics.identity import Identities
 
 CUMULATIVE, DELTA = 2, 1
@@ -67,15 +72,24 @@ class Place:
         return self._identities.metric(self.scope(), self.message, self.kind)
 
 
-def rewrite(
-    wire: bytes, identities: Identities, change: Callable[[Any, str, Place], Outcome]
-) -> bytes:
+Change: TypeAlias = "Callable[[Any, str, Place], Outcome]"
+"""Changes an opened metric; it gets the name of its ``data`` and its place."""
+ChangeClosed: TypeAlias = "Callable[[bytes, Head, Place], bytes | None]"
+"""Changes the bytes of a gauge or sum: to others, to the same object, or to nothing if the metric
+goes. Raises `OpenItError` before it has changed anything where that cannot be told from the bytes."""
+
+
+class OpenItError(Exception):
+    """A metric has to be opened, although its head could be read."""
+
+
+def rewrite(wire: bytes, identities: Identities, change: Change, closed: ChangeClosed) -> bytes:
     """A request with its metrics changed; ``wire`` itself if none was.
 
-    ``change`` gets a metric, the name of its ``data`` and its place. Scopes and resources that are
-    emptied go with their metrics. Raises `MalformedError`.
+    ``closed`` gets the gauges and sums that `metrics.closed` can read, ``change`` all others.
+    Scopes and resources that are emptied go with their metrics. Raises `MalformedError`.
     """
-    request = parse(Signal.METRICS, Depth.POINT, wire)
+    request = parse(Signal.METRICS, Depth.SCOPE, wire)
     place = Place(identities)
     has_changed = False
     empty_groups = []
@@ -84,11 +98,13 @@ def rewrite(
         empty_blocks = []
         for block_index, block in enumerate(group.scope_metrics):
             place.enter_block(block)
-            changed, gone = _change_block(block, place, change)
-            has_changed = has_changed or changed
-            if gone:
-                remove(block.metrics, gone)
-                if not block.metrics:
+            metrics = block.metrics[:]
+            changed = _changed(metrics, place, change, closed)
+            if changed is not None:
+                has_changed = True
+                del block.metrics[:]
+                block.metrics.extend(changed)
+                if not changed:
                     empty_blocks.append(block_index)
         if empty_blocks:
             remove(group.scope_metrics, empty_blocks)
@@ -99,21 +115,41 @@ def rewrite(
     return serialize(request) if has_changed else wire
 
 
-def _change_block(
-    block: Any, place: Place, change: Callable[[Any, str, Place], Outcome]
-) -> tuple[bool, list[int]]:
-    """Whether a scope's metrics were changed, and which are to go."""
+def _changed(
+    metrics: list[bytes], place: Place, change: Change, closed: ChangeClosed
+) -> list[bytes] | None:
+    """The metrics of a scope after the change; nothing if none was changed."""
+    results = []
     has_changed = False
-    gone = []
-    for index, metric in enumerate(block.metrics):
-        kind = metric.WhichOneof("data")
-        if kind is not None:
-            place.message, place.kind = metric, kind
-            changed, stays = change(metric, kind, place)
-            has_changed = has_changed or changed
-            if not stays:
-                gone.append(index)
-    return has_changed, gone
+    for metric in metrics:
+        found = head(metric)
+        if found is None:
+            result = _opened(metric, place, change)
+        else:
+            try:
+                result = closed(metric, found, place)
+            except OpenItError:
+                result = _opened(metric, place, change)
+        if result is not None:
+            results.append(result)
+        if result is not metric:
+            has_changed = True
+    return results if has_changed else None
+
+
+def _opened(metric: bytes, place: Place, change: Change) -> bytes | None:
+    try:
+        message: Any = view(Signal.METRICS, Depth.POINT, "Metric").FromString(metric)
+    except DecodeError as error:
+        raise MalformedError(f"no protobuf metric: {error}") from error
+    kind = message.WhichOneof("data")
+    if kind is None:
+        return metric
+    place.message, place.kind = message, kind
+    has_changed, stays = change(message, kind, place)
+    if not stays:
+        return None
+    return serialize(message) if has_changed else metric
 
 
 def remove(messages: Any, indexes: list[int]) -> None:

@@ -19,14 +19,33 @@ from mlsysops_pipeline.component import Consumer, Factory, Kind, Settings, Stabi
 from mlsysops_pipeline.config.schema import ComponentConfig, Duration, Finding
 from mlsysops_pipeline.delivery.causes import CauseLog
 from mlsysops_pipeline.errors import DropReason
-from mlsysops_pipeline.metrics.accumulation import KINDS, State, accumulate
+from mlsysops_pipeline.metrics.accumulation import KINDS, State, accumulate, accumulate_number
+from mlsysops_pipeline.metrics.closed import (
+    DOUBLE,
+    INTEGER,
+    TIME,
+    is_placed,
+    pack_double,
+    pack_integer,
+    points,
+    tail,
+    without,
+)
 from mlsysops_pipeline.metrics.keeping import Keeper
-from mlsysops_pipeline.metrics.walking import CUMULATIVE, DELTA, NO_VALUE, UNTOUCHED, remove
+from mlsysops_pipeline.metrics.walking import (
+    CUMULATIVE,
+    DELTA,
+    NO_VALUE,
+    UNTOUCHED,
+    OpenItError,
+    remove,
+)
 from mlsysops_pipeline.pdata.signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mlsysops_pipeline.metrics.closed import Head, Point
     from mlsysops_pipeline.metrics.walking import Outcome, Place
     from mlsysops_pipeline.pdata.payload import Payload
 
@@ -62,6 +81,7 @@ class DeltaToCumulative:
             settings,
             next_,
             self._convert,
+            self._convert_closed,
             self._count,
             max_age_s=config.max_stale,
             sweep_s=_SWEEP_S,
@@ -130,6 +150,55 @@ class DeltaToCumulative:
             remove(data.data_points, gone)
         data.aggregation_temporality = CUMULATIVE
         return True, bool(data.data_points) or not gone
+
+    def _convert_closed(self, metric: bytes, found: Head, place: Place) -> bytes | None:
+        """The same without opening the metric."""
+        if found[0] != "sum":
+            return metric
+        read = points(metric, found[4])
+        ends = None if read is None else tail(metric, read[1])
+        if read is None or ends is None:
+            raise OpenItError
+        if ends[0] != DELTA:
+            return metric
+        numbers, after = read
+        keys = self._keeper.identities.of_points(metric, numbers)
+        if keys is None or not is_placed(numbers):
+            raise OpenItError
+        key = self._keeper.identities.closed(place.scope(), found, ends)
+        result = bytearray(metric)
+        gone = self._add(result, key, numbers, keys)
+        result[after + 1] = CUMULATIVE  # the number behind the tag of the temporality
+        if not gone:
+            return bytes(result)
+        return without(result, found, numbers, gone, after)
+
+    def _add(self, result: bytearray, key: int, numbers: list[Point], keys: list[int]) -> set[int]:
+        """Replace values by totals; which points are to go."""
+        keeper = self._keeper
+        streams, now = keeper.streams, keeper.now
+        get, put = streams.get, streams.put
+        gone = set()
+        for index, (at, _, _, start_ns, time_ns, _, value) in enumerate(numbers):
+            stream = hash((key, keys[index]))
+            state = get(stream)
+            if state is None and len(streams) >= self._streams_max:
+                keeper.drop(DropReason.CARDINALITY, _LIMIT)
+                gone.add(index)
+                continue
+            after, cause = accumulate_number(start_ns, time_ns, value, state, now)
+            if after is None:
+                keeper.drop(DropReason.UNCONVERTIBLE, cause)
+                gone.add(index)
+                continue
+            put(stream, after)
+            if state is not None:
+                total = after[3]
+                if isinstance(total, int):
+                    pack_integer(result, at + 1, after[1], TIME, time_ns, INTEGER, total)
+                else:
+                    pack_double(result, at + 1, after[1], TIME, time_ns, DOUBLE, total)
+        return gone
 
     def __repr__(self) -> str:
         return f"<DeltaToCumulative {self._settings.id} {self._keeper!r}>"

@@ -14,12 +14,19 @@ from mlsysops_pipeline.component import Factory, Kind, Settings, Stability
 from mlsysops_pipeline.config.schema import ComponentConfig, Finding
 from mlsysops_pipeline.delivery.causes import CauseLog
 from mlsysops_pipeline.metrics.identity import Identities
-from mlsysops_pipeline.metrics.walking import DELTA, NO_VALUE, UNTOUCHED, rewrite
+from mlsysops_pipeline.metrics.walking import (
+    DELTA,
+    NO_VALUE,
+    UNTOUCHED,
+    OpenItError,
+    rewrite,
+)
 from mlsysops_pipeline.pdata.signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mlsysops_pipeline.metrics.closed import Head
     from mlsysops_pipeline.metrics.walking import Outcome, Place
     from mlsysops_pipeline.pdata.payload import Payload
 
@@ -65,7 +72,13 @@ class DeltaToRate:
     def _rewrite(self, wire: bytes) -> bytes:
         if not any(name in wire for name in self._names):
             return wire
-        return rewrite(wire, self._identities, self._convert)
+        return rewrite(wire, self._identities, self._convert, self._open)
+
+    def _open(self, metric: bytes, found: Head, place: Place) -> bytes:  # noqa: ARG002  of `rewrite`
+        """Metrics that are not named stay closed."""
+        if found[1] in self._names:
+            raise OpenItError
+        return metric
 
     def _convert(self, metric: Any, kind: str, place: Place) -> Outcome:  # noqa: ARG002  of `rewrite`
         if metric.name not in self._names:

@@ -19,19 +19,41 @@ from mlsysops_pipeline.component import Consumer, Factory, Kind, Settings, Stabi
 from mlsysops_pipeline.config.schema import ComponentConfig, Duration, Section
 from mlsysops_pipeline.delivery.causes import CauseLog
 from mlsysops_pipeline.errors import DropReason
+from mlsysops_pipeline.metrics.closed import (
+    DOUBLE,
+    TIME,
+    VALUE_KINDS,
+    is_placed,
+    pack_double,
+    pack_integer,
+    points,
+    tail,
+    without,
+)
 from mlsysops_pipeline.metrics.keeping import Keeper
-from mlsysops_pipeline.metrics.walking import CUMULATIVE, DELTA, NO_VALUE, UNTOUCHED, remove
+from mlsysops_pipeline.metrics.walking import (
+    CUMULATIVE,
+    DELTA,
+    NO_VALUE,
+    UNTOUCHED,
+    OpenItError,
+    remove,
+)
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_processors.cumulative_to_delta.deltas import (
     CONVERSIONS,
     INITIAL,
     MISMATCH,
+    OUT_OF_ORDER,
     Initial,
     State,
+    difference,
+    why_not,
 )
 from mlsysops_processors.cumulative_to_delta.selection import MatchConfig, Selection
 
 if TYPE_CHECKING:
+    from mlsysops_pipeline.metrics.closed import Head, Point
     from mlsysops_pipeline.metrics.walking import Outcome, Place
     from mlsysops_pipeline.pdata.payload import Payload
 
@@ -66,6 +88,7 @@ class CumulativeToDelta:
             settings,
             next_,
             self._convert,
+            self._convert_closed,
             self._count,
             max_age_s=config.max_staleness,
             sweep_s=config.max_staleness,
@@ -137,6 +160,58 @@ class CumulativeToDelta:
             remove(data.data_points, gone)
         data.aggregation_temporality = DELTA
         return True, bool(data.data_points) or not gone
+
+    def _convert_closed(self, metric: bytes, found: Head, place: Place) -> bytes | None:
+        """The same without opening the metric."""
+        kind, name, _, _, begin = found
+        if kind != "sum" or not self._selection.selects(name, kind):
+            return metric
+        read = points(metric, begin)
+        ends = None if read is None else tail(metric, read[1])
+        if read is None or ends is None:
+            raise OpenItError
+        if ends != (CUMULATIVE, True):
+            return metric
+        numbers, after = read
+        keys = self._keeper.identities.of_points(metric, numbers)
+        if keys is None or not is_placed(numbers):
+            raise OpenItError
+        key = self._keeper.identities.closed(place.scope(), found, ends)
+        result = bytearray(metric)
+        gone = self._subtract(result, key, numbers, keys)
+        result[after + 1] = DELTA  # the number behind the tag of the temporality
+        if not gone:
+            return bytes(result)
+        return without(result, found, numbers, gone, after)
+
+    def _subtract(
+        self, result: bytearray, key: int, numbers: list[Point], keys: list[int]
+    ) -> set[int]:
+        """Replace values by what they have more than the last; which points are to go."""
+        streams, now, initial = self._keeper.streams, self._keeper.now, self._initial
+        get, put = streams.get, streams.put
+        gone = set()
+        for index, (at, _, _, start_ns, time_ns, tag, value) in enumerate(numbers):
+            if value != value:  # noqa: PLR0124  as in the Collector, a NaN passes and is forgotten
+                continue
+            stream = hash((key, VALUE_KINDS[tag], start_ns, keys[index]))
+            state = get(stream)
+            if state is not None and time_ns >= state[1] and value >= state[2]:
+                put(stream, (now, time_ns, value))  # what nearly every point is
+                delta = difference(value, state[2])
+                write = pack_double if tag == DOUBLE else pack_integer
+                write(result, at + 1, state[1], TIME, time_ns, tag, delta)
+                continue
+            if state is None:
+                cause = "" if initial.keeps(start_ns, time_ns) else INITIAL
+            else:
+                cause = why_not(time_ns, value, state)
+            if cause != OUT_OF_ORDER:
+                put(stream, (now, time_ns, value))
+            if cause:
+                gone.add(index)
+                self._take_out(cause)
+        return gone
 
     def _take_out(self, cause: str) -> None:
         if cause == INITIAL:

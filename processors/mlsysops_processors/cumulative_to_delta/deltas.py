@@ -26,11 +26,10 @@ class Initial:
     mode: str
     since_ns: int
 
-    def keeps(self, point: Any) -> bool:
+    def keeps(self, start_ns: int, time_ns: int) -> bool:
         """Whether the first point goes on as it is, as the sum of all since its start."""
         if self.mode == "auto":
-            start = point.start_time_unix_nano
-            return bool(self.since_ns <= start != point.time_unix_nano)
+            return self.since_ns <= start_ns != time_ns
         return self.mode == "keep"
 
 
@@ -44,21 +43,31 @@ def number(point: Any, state: State | None, now: float, initial: Initial) -> Ste
     time_ns = point.time_unix_nano
     value = getattr(point, kind)
     if state is None:
-        return (now, time_ns, value), "" if initial.keeps(point) else INITIAL
+        is_kept = initial.keeps(point.start_time_unix_nano, time_ns)
+        return (now, time_ns, value), "" if is_kept else INITIAL
+    cause = why_not(time_ns, value, state)
+    if cause == OUT_OF_ORDER:
+        return None, cause
+    if not cause:
+        setattr(point, kind, difference(value, state[2]))
+        point.start_time_unix_nano = state[1]
+    return (now, time_ns, value), cause
+
+
+def why_not(time_ns: int, value: float, state: State) -> str:
+    """Why there is no difference to the last point of a sum; nothing: there is."""
     if time_ns < state[1]:
-        return None, OUT_OF_ORDER
-    before = state[2]
-    after = (now, time_ns, value)
-    if value < before:
-        return after, RESET
+        return OUT_OF_ORDER
+    return RESET if value < state[2] else ""
+
+
+def difference(value: float, before: float) -> float:
+    """What a value, which is not smaller, has more than one of its kind."""
     delta = value - before
-    if kind == "as_int":
-        point.as_int = int64(delta)
-    else:
-        # Infinity stays infinity, and adds nothing.
-        point.as_double = 0.0 if math.isnan(delta) else delta
-    point.start_time_unix_nano = state[1]
-    return after, ""
+    if isinstance(delta, int):
+        return int64(delta)
+    # Infinity stays infinity, and adds nothing.
+    return delta if delta == delta else 0.0  # noqa: PLR0124  a NaN, in half the time
 
 
 def histogram(point: Any, state: State | None, now: float, initial: Initial) -> Step:
@@ -73,7 +82,7 @@ def histogram(point: Any, state: State | None, now: float, initial: Initial) -> 
     after = (now, time_ns, point.count, total, bounds, counts)
     if state is None:
         _clear_extremes(point)
-        return after, "" if initial.keeps(point) else INITIAL
+        return after, "" if initial.keeps(point.start_time_unix_nano, time_ns) else INITIAL
     if time_ns < state[1]:
         return None, OUT_OF_ORDER
     _, since_ns, old_count, old_total, old_bounds, old_counts = state
@@ -100,7 +109,7 @@ def exponential(point: Any, state: State | None, now: float, initial: Initial) -
     after = (now, time_ns, point.count, total, found)
     if state is None:
         _clear_extremes(point)
-        return after, "" if initial.keeps(point) else INITIAL
+        return after, "" if initial.keeps(point.start_time_unix_nano, time_ns) else INITIAL
     if time_ns < state[1]:
         return None, OUT_OF_ORDER
     _, since_ns, old_count, old_total, old = state

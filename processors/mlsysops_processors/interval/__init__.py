@@ -20,9 +20,17 @@ from mlsysops_pipeline.config.schema import ComponentConfig, Duration, Finding, 
 from mlsysops_pipeline.delivery.causes import CauseLog
 from mlsysops_pipeline.delivery.receipts import resolve
 from mlsysops_pipeline.errors import ConsumeError, DropReason, RetryableError
+from mlsysops_pipeline.metrics.closed import field, join, points, tail
 from mlsysops_pipeline.metrics.identity import Identities
 from mlsysops_pipeline.metrics.turns import Turns
-from mlsysops_pipeline.metrics.walking import CUMULATIVE, DELTA, NO_VALUE, UNTOUCHED, rewrite
+from mlsysops_pipeline.metrics.walking import (
+    CUMULATIVE,
+    DELTA,
+    NO_VALUE,
+    UNTOUCHED,
+    OpenItError,
+    rewrite,
+)
 from mlsysops_pipeline.pdata.payload import Metadata, Payload
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import serialize
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mlsysops_pipeline.component import Rest
+    from mlsysops_pipeline.metrics.closed import Head
     from mlsysops_pipeline.metrics.walking import Outcome, Place
 
 STREAMS_MAX = 500_000
@@ -131,7 +140,10 @@ class IntervalProcessor:
         self._hops_now = payload.metadata.hops
         held, merged = self._held.count, self._held.merged
         with self._settings.memory.held(_OPEN_FACTOR * payload.size):
-            wires = [rewrite(wire, self._identities, self._hold) for wire in payload.wires]
+            wires = [
+                rewrite(wire, self._identities, self._hold, self._hold_closed)
+                for wire in payload.wires
+            ]
         if all(new is old for new, old in zip(wires, payload.wires, strict=True)):
             return payload
         result = payload.with_wires(wires)
@@ -183,6 +195,44 @@ class IntervalProcessor:
                 rest.append(point)
         data.data_points.extend(rest)
         return True, bool(rest)
+
+    def _hold_closed(self, metric: bytes, found: Head, place: Place) -> bytes | None:
+        """The same without opening the metric."""
+        kind = found[0]
+        if kind == "gauge" and self._passes.gauge:
+            return metric
+        read = points(metric, found[4])
+        ends = None if read is None else tail(metric, read[1])
+        if read is None or ends is None:
+            raise OpenItError
+        temporality, is_monotonic = ends
+        if kind == "sum" and (not is_monotonic or temporality not in {CUMULATIVE, DELTA}):
+            return metric
+        numbers, after = read
+        if not numbers:
+            return metric
+        keys = self._identities.of_points(metric, numbers)
+        if keys is None:
+            raise OpenItError
+        key = self._identities.closed(place.scope(), found, ends)
+        metrics = self._scope(place).metrics
+        target = metrics.get(key)
+        if target is None:
+            target = metrics[key] = HeldMetric(kind, join(found, metric, (), after))
+        held, streams = self._held, target.points
+        adds = temporality == DELTA
+        rest = []
+        for attributes, point in zip(keys, numbers, strict=True):
+            stream = hash((key, attributes))
+            if held.count >= STREAMS_MAX and stream not in streams:
+                rest.append(point)
+            elif not adds:
+                held.newest_closed(target, stream, metric, point)
+            elif not held.total_closed(target, stream, metric, point):
+                rest.append(point)
+        if not rest:
+            return None
+        return join(found, metric, [field(metric, point) for point in rest], after)
 
     def _scope(self, place: Place) -> HeldScope:
         resource = self._held.resources.get(place.resource())

@@ -6,9 +6,11 @@ them survives; points are kept as bytes as well.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from mlsysops_pipeline.metrics.accumulation import add
+from mlsysops_pipeline.metrics import closed
+from mlsysops_pipeline.metrics.accumulation import add, add_numbers
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, serialize, view
 from mlsysops_pipeline.pdata.wire import fields, length_prefix, message_tag
@@ -67,7 +69,7 @@ class Held:
         self.resources: dict[int, HeldResource] = {}
         self.count = 0
         self.merged = 0
-        self._before: dict[tuple[int, int], tuple[HeldMetric, _Point | None]] = {}
+        self._before: list[tuple[HeldMetric, int, _Point | None]] = []
 
     def newest(self, metric: HeldMetric, stream: int, point: Any) -> None:
         """Keep a point if it is the newest of its stream."""
@@ -77,6 +79,17 @@ class Held:
             self.merged += 1
             return
         self._put(metric, stream, old, (time_ns, serialize(point), 0, None))
+
+    def newest_closed(
+        self, metric: HeldMetric, stream: int, wire: bytes, point: closed.Point
+    ) -> None:
+        """The same of a point in the bytes of its metric."""
+        old = metric.points.get(stream)
+        begin, _, end, _, time_ns, *_ = point
+        if old is not None and time_ns <= old[0]:
+            self.merged += 1
+            return
+        self._put(metric, stream, old, (time_ns, wire[begin:end], 0, None))
 
     def total(self, metric: HeldMetric, stream: int, point: Any) -> bool:
         """Add a delta to its stream. ``False``: it cannot be added, and was not changed."""
@@ -105,8 +118,30 @@ class Held:
         self._put(metric, stream, old, (time_ns, serialize(point), start_ns, content[1]))
         return True
 
+    def total_closed(
+        self, metric: HeldMetric, stream: int, wire: bytes, point: closed.Point
+    ) -> bool:
+        """The same of a point in the bytes of its metric."""
+        begin, rest, end, start_ns, time_ns, _, value = point
+        if not math.isfinite(value):
+            return False
+        old = metric.points.get(stream)
+        content = wire[begin:end]
+        if old is not None:
+            before = old[3]
+            state = add_numbers(value, before[0]) if before is not None else value
+            if state is None:
+                return False
+            value = state
+            time_ns = max(time_ns, old[0])
+            if old[2]:  # else nobody knew, so far
+                start_ns = min(start_ns, old[2])
+            content = closed.packed(start_ns, time_ns, value) + wire[rest:end]
+        self._put(metric, stream, old, (time_ns, content, start_ns, (value,)))
+        return True
+
     def _put(self, metric: HeldMetric, stream: int, old: _Point | None, new: _Point) -> None:
-        self._before.setdefault((id(metric), stream), (metric, old))
+        self._before.append((metric, stream, old))
         metric.points[stream] = new
         if old is None:
             self.count += 1
@@ -116,18 +151,18 @@ class Held:
     def keep(self) -> int:
         """The changes are for good. How many points went into others."""
         merged, self.merged = self.merged, 0
-        self._before = {}
+        self._before = []
         return merged
 
     def undo(self) -> None:
         """As if nothing had changed since `keep`."""
-        for (_, stream), (metric, old) in self._before.items():
+        for metric, stream, old in reversed(self._before):
             if old is None:
                 del metric.points[stream]
                 self.count -= 1
             else:
                 metric.points[stream] = old
-        self._before = {}
+        self._before = []
         self.merged = 0
 
     def requests(self) -> Iterable[bytes]:
