@@ -50,7 +50,8 @@ class TelemetryServer:
         )
 
         settings = self._around.settings(Kind.EXTENSION, ComponentID("telemetry"))
-        server = HttpServer(HttpServerConfig(endpoint=page), self._answer, settings=settings)
+        config = HttpServerConfig.model_construct(endpoint=page)  # no validator is built for it
+        server = HttpServer(config, self._answer, settings=settings)
         await server.start()
         self._servers.append(server)
         _LOGGER.info("Serving metrics on %s%s", page, _PATH)
