@@ -95,16 +95,18 @@ class Caller:
     def answers(self, data: bytes) -> dict[int, dict[str, str]]:
         """All header fields of each stream, head and trailers together, and ``body`` in hex."""
         found: dict[int, dict[str, str]] = {}
+        bodies: dict[int, bytearray] = {}
         for each in read_frames(data):
             if each.kind == frames.HEADERS:
                 fields = found.setdefault(each.stream, {})
                 for name, value in self.decoder.decode(each.payload):
                     fields[_text(name)] = _text(value)
             elif each.kind == frames.DATA:
-                fields = found.setdefault(each.stream, {})
-                fields["body"] = fields.get("body", "") + each.payload.hex()
+                bodies.setdefault(each.stream, bytearray()).extend(each.payload)
             elif each.kind == frames.RST_STREAM:
                 found.setdefault(each.stream, {})["reset"] = str(int.from_bytes(each.payload))
+        for stream, body in bodies.items():
+            found.setdefault(stream, {})["body"] = body.hex()
         return found
 
 
