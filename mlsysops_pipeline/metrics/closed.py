@@ -30,7 +30,13 @@ STARTED_BYTES = 27
 """Start, time and value of a point with their tags."""
 _TIMED_BYTES = 18
 _START, _ATTRIBUTE = 0x11, 0x3A
-_GAUGE, _SUM = 0x2A, 0x3A
+_KINDS = {
+    0x2A: "gauge",
+    0x3A: "sum",
+    0x4A: "histogram",
+    0x52: "exponential_histogram",
+    0x5A: "summary",
+}
 _NAME, _DESCRIPTION, _UNIT, _POINT = 0x0A, 0x12, 0x1A, 0x0A
 _SHORT = Struct("<BBBQBQBd").unpack_from
 _LONG = Struct("<BBBBQBQBd").unpack_from
@@ -55,7 +61,7 @@ _TAILS = {
 """What can follow the points of a sum: its temporality, and whether it is monotonic."""
 
 Head: TypeAlias = "tuple[str, bytes, bytes, int, int]"
-"""``gauge`` or ``sum``, the name, the unit; where the field begins in which the points are, and
+"""The name of ``data``, that of the metric, the unit; where the field begins in which the points are, and
 where its content does. That ends with the metric."""
 Point: TypeAlias = "tuple[int, int, int, int, int, int, float]"
 """Where a point, its attributes and what follows them begin; start (0: none), time, `DOUBLE` or
@@ -89,7 +95,8 @@ def head(metric: bytes) -> Head | None:
             at = begin + metric[at + 1]
             unit = metric[begin:at]
             tag = metric[at]
-        if tag != _SUM and tag != _GAUGE:  # noqa: PLR1714  twice as fast as a set
+        kind = _KINDS.get(tag)
+        if kind is None:
             return None
         length = metric[at + 1]
         begin = at + 2
@@ -102,11 +109,11 @@ def head(metric: bytes) -> Head | None:
         return None
     if begin + length != len(metric):
         return None
-    return "sum" if tag == _SUM else "gauge", name, unit, at, begin
+    return kind, name, unit, at, begin
 
 
 def points(metric: bytes, begin: int) -> tuple[list[Point], int] | None:
-    """The points behind a `head`, and where they end; nothing: open the metric."""
+    """The points of a gauge or sum behind its `head`, and where they end; nothing: open it."""
     found: list[Point] = []
     add = found.append
     at, last = begin, len(metric)
@@ -151,6 +158,12 @@ def tail(metric: bytes, at: int) -> tuple[int, bool] | None:
 def is_placed(found: list[Point]) -> bool:
     """Whether all points have a start, so that start, time and value can be replaced in place."""
     return all([point[1] - point[0] == STARTED_BYTES for point in found])  # noqa: C419  faster
+
+
+def renamed(metric: bytes, name: bytes) -> bytes:
+    """A metric, whose `head` could be read, with another name."""
+    rest = metric[2 + metric[1] :] if metric[0] == _NAME else metric
+    return length_prefix(1, len(name)) + name + rest
 
 
 def packed(start_ns: int, time_ns: int, value: float) -> bytes:

@@ -75,7 +75,7 @@ class Place:
 Change: TypeAlias = "Callable[[Any, str, Place], Outcome]"
 """Changes an opened metric; it gets the name of its ``data`` and its place."""
 ChangeClosed: TypeAlias = "Callable[[bytes, Head, Place], bytes | None]"
-"""Changes the bytes of a gauge or sum: to others, to the same object, or to nothing if the metric
+"""Changes the bytes of a metric: to others, to the same object, or to nothing if the metric
 goes. Raises `OpenItError` before it has changed anything where that cannot be told from the bytes."""
 
 
@@ -86,7 +86,7 @@ class OpenItError(Exception):
 def rewrite(wire: bytes, identities: Identities, change: Change, closed: ChangeClosed) -> bytes:
     """A request with its metrics changed; ``wire`` itself if none was.
 
-    ``closed`` gets the gauges and sums that `metrics.closed` can read, ``change`` all others.
+    ``closed`` gets the metrics whose `closed.head` can be read, ``change`` all others.
     Scopes and resources that are emptied go with their metrics. Raises `MalformedError`.
     """
     request = parse(Signal.METRICS, Depth.SCOPE, wire)

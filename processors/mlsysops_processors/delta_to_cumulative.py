@@ -153,8 +153,10 @@ class DeltaToCumulative:
 
     def _convert_closed(self, metric: bytes, found: Head, place: Place) -> bytes | None:
         """The same without opening the metric."""
-        if found[0] != "sum":
+        if found[0] not in KINDS:
             return metric
+        if found[0] != "sum":
+            raise OpenItError
         read = points(metric, found[4])
         ends = None if read is None else tail(metric, read[1])
         if read is None or ends is None:

@@ -164,8 +164,10 @@ class CumulativeToDelta:
     def _convert_closed(self, metric: bytes, found: Head, place: Place) -> bytes | None:
         """The same without opening the metric."""
         kind, name, _, _, begin = found
-        if kind != "sum" or not self._selection.selects(name, kind):
+        if kind not in CONVERSIONS or not self._selection.selects(name, kind):
             return metric
+        if kind != "sum":
+            raise OpenItError
         read = points(metric, begin)
         ends = None if read is None else tail(metric, read[1])
         if read is None or ends is None:

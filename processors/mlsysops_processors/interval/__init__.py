@@ -27,6 +27,7 @@ from mlsysops_pipeline.metrics.walking import (
     CUMULATIVE,
     DELTA,
     NO_VALUE,
+    NUMBERS,
     UNTOUCHED,
     OpenItError,
     rewrite,
@@ -199,6 +200,8 @@ class IntervalProcessor:
     def _hold_closed(self, metric: bytes, found: Head, place: Place) -> bytes | None:
         """The same without opening the metric."""
         kind = found[0]
+        if kind not in NUMBERS:
+            raise OpenItError
         if kind == "gauge" and self._passes.gauge:
             return metric
         read = points(metric, found[4])
