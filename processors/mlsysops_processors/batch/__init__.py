@@ -110,6 +110,14 @@ class BatchProcessor:
             self._metrics.combinations.add(1)
         self._handover.start()
 
+    def admit(self, size: int) -> None:
+        """See `Entry.admit`: what would be refused here need not be read and processed first.
+
+        Otherwise a sender that offers twice what is taken costs so much that nothing is taken.
+        """
+        if self.size and self.size + size > HELD_BYTES_MAX:
+            self._refuse()
+
     async def consume(self, payload: Payload) -> None:
         """Hold a payload. Refuses above the limit, or with one combination too many."""
         self.accept_now(payload)
