@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 DURATION ?= 30
 ARGS ?= --mode agent
 
-.PHONY: demo run test check lint format types imports bench peers diff clean install
+.PHONY: demo run test check lint format types imports bench figures peers diff clean install
 
 # The stamp files make the environment once and again only when pyproject.toml changes.
 $(VENV)/.run-stamp: pyproject.toml
@@ -56,6 +56,11 @@ types: $(VENV)/.dev-stamp
 ## bench: CPU and memory of this collector and its peers on this machine (QUICK=1 for a short run)
 bench: $(VENV)/.run-stamp
 	$(PY) -m benchmarks $(BENCH_ARGS)
+
+## figures: the figures and plots that README shows, anew (make peers first; a quarter of an hour)
+figures: $(VENV)/.run-stamp
+	-$(PY) -m benchmarks --figures --peers go --json benchmarks/report/figures.json
+	$(PY) -m benchmarks publish benchmarks/report/figures.json $(wildcard benchmarks/report/overload.json)
 
 # The Go collector is built in the version that its manifest names: half an hour on one core.
 GO_COLLECTOR := benchmarks/go_collector.yaml

@@ -1,75 +1,73 @@
 """Runs the scenarios, prints tables, writes JSON, Markdown and plots. See README.md in this folder.
 
-``python -m benchmarks compare A B`` puts two files of results side by side.
+``python -m benchmarks compare A B`` puts two files of results side by side,
+``python -m benchmarks publish A B`` makes the report of the top-level README out of such files.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import compare, known_peers, markdown, measure, ratios, report, scenarios
+from benchmarks import compare, known_peers, markdown, publish, ratios, report, scenarios
+from benchmarks.neighbours import Neighbours, remark
+from benchmarks.process import kill_all, on_core
 from benchmarks.progress import Progress
-from benchmarks.scenarios import Idle, Load, Scenario
+from benchmarks.scenarios import Idle
+from benchmarks.session import Session, expected_s
 
 if TYPE_CHECKING:
-    from benchmarks.process import Peer
+    from benchmarks.scenarios import Scenario
 
 _RESULTS = Path("benchmarks/results/latest.json")
+_INTERRUPTED = 130
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["compare"]:
-        return compare.main(sys.argv[2:])
+    commands = {"compare": compare.main, "publish": publish.main}
+    if sys.argv[1:2] and sys.argv[1] in commands:
+        return commands[sys.argv[1]](sys.argv[2:])
     parser, options = _options()
-    chosen = [
-        one
-        for one in scenarios.read(quick=options.quick)
-        if not options.only or scenarios.matches(one.name, options.only)
-    ]
+    every = scenarios.read(quick=options.quick, figures=options.figures)
+    for text in options.only:
+        if not any(scenarios.matches(one.name, [text]) for one in every):
+            parser.error(f"no scenario has the words {text!r}")
+    chosen = [one for one in every if not options.only or scenarios.matches(one.name, options.only)]
     if options.list:
         print(*(one.name for one in chosen), sep="\n")
         return 0
-    if not chosen:
-        parser.error("no scenario has these words")
-    peers, absent = known_peers.peers(options.peers, options.peer)
+    try:
+        peers, absent = known_peers.peers(options.peers, options.peer)
+    except ValueError as error:
+        parser.error(str(error))
     versions = {peer.name: known_peers.version(peer) for peer in peers}
-    for name, text in [*versions.items(), *((name, "absent") for name in absent)]:
+    for name, text in versions.items():
         print(f"peer {name}: {text}")
-    conditions = measure.Conditions.of_this_machine(options.seconds)
-    total = sum(
-        _count(one, options.runs) for one in chosen for peer in peers if peer.can(one.setup)
-    )
-    results: list[dict[str, Any]] = []
-    failures: list[str] = []
-    with Progress(total) as progress:
-        # Those without load first: they have a table of their own.
-        for idle, head in ((True, report.IDLE_HEAD), (False, report.LOAD_HEAD)):
-            group = [one for one in chosen if isinstance(one, Idle) == idle]
-            if group:
-                progress.print(head)
-            for scenario in group:
-                results += _runs(
-                    scenario,
-                    peers,
-                    conditions,
-                    options.runs,
-                    progress=progress,
-                    failures=failures,
-                )
-    if not results:
-        return 1
-    print(report.pace(results))
-    document = report.document(results, versions, absent) | {"failures": failures}
-    print(*ratios.table(document), sep="\n")
-    report.write(options.json, document)
-    written = [options.json, *markdown.write(options.json, document)]
-    print("written to", *written)
-    exact = all(result.get("exact", True) for result in results)
-    return 0 if exact and not failures else 1
+    for name, why in absent.items():
+        print(f"peer {name}: absent ({why})")
+    session = Session(peers, options)
+    _end_in_order()
+    interrupted = False
+    try:
+        with on_core(session.conditions.load_core):  # the collectors' core is theirs
+            _say_who_else_is_here()
+            _run(session, chosen)
+    except KeyboardInterrupt:
+        interrupted = True
+        kill_all()
+        session.failures.append("interrupted")
+    if not session.results:
+        return _INTERRUPTED if interrupted else 1
+    _write(session, versions, absent, options.json)
+    exact = all(result.get("exact", True) for result in session.results)
+    if interrupted:
+        return _INTERRUPTED
+    return 0 if exact and not session.failures else 1
 
 
 def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -80,8 +78,10 @@ def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
         help="scenarios whose name has these words; -WORD: not this; repeat for more")  # fmt: skip
     add("--quick", action="store_true", default=quick,
         help="only the scenarios of a short run (also QUICK=1)")  # fmt: skip
-    add("--runs", type=int, default=1 if quick else 5, help="runs of each (5; with QUICK=1: 1)")
-    add("--seconds", type=float, default=1.5 if quick else 5.0, help="of load in a run (5; 1.5)")
+    add("--figures", action="store_true",
+        help="only the scenarios with a goal, and one run of those that README plots")  # fmt: skip
+    add("--runs", type=int, help="runs of each (5; with QUICK=1: 1)")
+    add("--seconds", type=float, help="of load in a run (5; with --figures 2, with QUICK=1: 1)")
     add("--peers", type=lambda text: text.split(","), default=[], metavar="NAME,NAME",
         help="of the known peers go and rotel only these; none: this collector alone")  # fmt: skip
     add("--peer", action="append", default=[], metavar="NAME=COMMAND",
@@ -91,40 +91,50 @@ def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     return parser, parser.parse_args()
 
 
-def _runs(
-    scenario: Scenario,
-    peers: list[Peer],
-    conditions: measure.Conditions,
-    count: int,
-    *,
-    progress: Progress,
-    failures: list[str],
-) -> list[dict[str, Any]]:
-    able = [peer for peer in peers if peer.can(scenario.setup)]
-    runs: dict[str, list[dict[str, Any]]] = {peer.name: [] for peer in able}
-    for _ in range(_count(scenario, count)):
-        # Peers take turns, so that a machine that slows down slows all of them.
-        for peer in able:
-            progress.show(f"{scenario.name}, {peer.name}")
-            try:
-                runs[peer.name].append(measure.run(peer, scenario, conditions))
-            except RuntimeError as error:
-                # One that cannot do this must not take away the figures of the others.
-                progress.print(f"{scenario.name:<46}{peer.name:<20} FAILED: {error}")
-                failures.append(f"{scenario.name}, {peer.name}: {error}")
-            progress.step()
-    results = [
-        report.median(runs[peer.name]) | {"at_most": scenario.at_most or {}}
-        for peer in able
-        if runs[peer.name]
-    ]
-    for result in results:
-        progress.print(report.row(result))
-    return results
+def _end_in_order() -> None:
+    """Make what ends this program end what it has started, too, undisturbed by a second time."""
+    ends = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+    def end(*_: Any) -> None:
+        for number in ends:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in ends:
+        signal.signal(number, end)
 
 
-def _count(scenario: Scenario, runs: int) -> int:
-    return min(runs, scenario.runs_max) if isinstance(scenario, Load) else runs
+def _say_who_else_is_here() -> None:
+    neighbours = Neighbours()
+    time.sleep(1)
+    if text := remark(*neighbours.busy()):
+        print(f"CAUTION: {text}: figures will be worse than on a quiet machine")
+
+
+def _run(session: Session, chosen: list[Scenario]) -> None:
+    total = sum(
+        expected_s(one, session.conditions) * session.count(one)
+        for one in chosen
+        for peer in session.peers
+        if peer.can(one.setup)
+    )
+    with Progress(total) as progress:
+        # Those without load first: they have a table of their own.
+        for idle, head in ((True, report.IDLE_HEAD), (False, report.LOAD_HEAD)):
+            group = [one for one in chosen if isinstance(one, Idle) == idle]
+            if group:
+                progress.print(head)
+            for scenario in group:
+                session.run(scenario, progress)
+
+
+def _write(session: Session, versions: dict[str, str], absent: dict[str, str], path: Path) -> None:
+    print(*report.pace(session.results), sep="\n")
+    document = report.document(session.results, versions, absent)
+    document["failures"] = session.failures
+    print(*ratios.table(document), sep="\n")
+    report.write(path, document)
+    print("written to", path, *markdown.write(path, document))
 
 
 if __name__ == "__main__":

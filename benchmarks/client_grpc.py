@@ -96,8 +96,7 @@ class GrpcClient:
         for kind, flags, stream, payload in self._frames.feed(data):
             if kind == http2.HEADERS:
                 (status,) = self._headers.read(payload)
-                if flags & http2.END_STREAM:
-                    self._windows.pop(stream, None)
+                if flags & http2.END_STREAM and self._windows.pop(stream, None) is not None:
                     ended.append((stream, status == "0"))
             elif kind == http2.WINDOW_UPDATE:
                 self._credit(stream, int.from_bytes(payload, "big"))
@@ -106,8 +105,9 @@ class GrpcClient:
             elif kind == http2.PING and not flags & http2.ACK:
                 self.outgoing.append(http2.frame(http2.PING, http2.ACK, 0, payload))
             elif kind == http2.RST_STREAM:
-                self._windows.pop(stream, None)
-                ended.append((stream, False))
+                # After an early answer it only says that the rest need not be sent.
+                if self._windows.pop(stream, None) is not None:
+                    ended.append((stream, False))
             elif kind == http2.GOAWAY:
                 raise http2.ProtocolError(f"GOAWAY {payload!r}")
         return ended

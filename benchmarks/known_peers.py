@@ -28,27 +28,38 @@ def rotel() -> Path | None:
     return next(FOLDER.glob("rotel/lib/python3*/site-packages/rotel/rotel-agent"), None)
 
 
-def peers(wanted: list[str], added: list[str]) -> tuple[list[Peer], list[str]]:
-    """This collector and those beside it that are there; the names of those that are not.
+def peers(wanted: list[str], added: list[str]) -> tuple[list[Peer], dict[str, str]]:
+    """This collector and those beside it that are there; those that are not, and why.
 
     ``wanted``: names of known ones, empty for all. ``added``: further ones, NAME=COMMAND, or
-    instead of a known one; what is called rotel is started with rotel's arguments.
+    instead of a known one; what is called rotel is started with rotel's arguments. Raises
+    `ValueError` for a name that nobody has, or no command behind it.
     """
     found = {OURS.name: OURS}
-    absent = []
+    absent = {}
     for name, path in (("go", go_collector()), ("rotel", rotel())):
         if path is None:
-            absent.append(name)
+            absent[name] = "make peers"
         else:
             found[name] = Peer(name, (str(path),), is_rotel=name == "rotel")
     for text in added:
         name, _, command = text.partition("=")
-        found[name] = Peer(name, tuple(shlex.split(command)), is_rotel=name == "rotel")
-    absent = [name for name in absent if name not in found]
+        if not name or not command.strip():
+            raise ValueError(f"--peer takes NAME=COMMAND, not {text!r}")
+        # A path with spaces is one word where it is a file.
+        words = [command] if Path(command).is_file() else shlex.split(command)
+        found.pop(name, None)
+        absent.pop(name, None)
+        if shutil.which(words[0]):
+            found[name] = Peer(name, tuple(words), is_rotel=name == "rotel")
+        else:
+            absent[name] = f"{words[0]} is no program"
+    if unknown := set(wanted) - {*found, *absent, "none"}:
+        raise ValueError(f"no peer is called {', '.join(sorted(unknown))}")
     if wanted:
         keep = {*wanted, OURS.name, *(text.partition("=")[0] for text in added)}
         found = {name: peer for name, peer in found.items() if name in keep}
-        absent = [name for name in absent if name in keep]
+        absent = {name: why for name, why in absent.items() if name in keep}
     return list(found.values()), absent
 
 
@@ -71,6 +82,6 @@ if __name__ == "__main__":
     known, missing = peers([], [])
     for one in known:
         print(f"{one.name}: {version(one)}")
-    for name in missing:
-        print(f"{name}: absent")
+    for name, why in missing.items():
+        print(f"{name}: absent ({why})")
     sys.exit(bool(missing))

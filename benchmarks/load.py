@@ -1,7 +1,8 @@
 """The load generator: sends precomputed requests at a rate and says what was acknowledged.
 
-It is a program of its own. One JSON object on standard input is the plan (see `Plan`); it warms
-the collector up, prints a line, waits for a line, runs the measured part, prints its result.
+It is a program of its own. One JSON object on standard input says what to send (see `Plan`); when
+that is computed it prints a line. Then every line is a part (see `Part`), which it runs over the
+same connections, and whose result it prints.
 
 The loop is open: a request is due at its time whatever became of those before it, and its latency
 counts from then, so that a collector that stalls cannot hide it. With ``rate`` 0 it is closed.
@@ -30,20 +31,14 @@ _LATE_S = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to send, how fast, over how many connections."""
+    """What to send, to whom, over how many connections."""
 
     transport: str
     port: int
     signal: str
     items: int
     points: int
-    rate: float
-    """Requests a second. Zero: as fast as acknowledgements allow."""
-    seconds: float
-    warm_up_s: float
     connections: int
-    in_flight: int
-    """The most requests under way on all connections together."""
     steady: bool = False
     """See `Workload`; not with compression, as times are put in late."""
     compression: str = "none"
@@ -55,13 +50,31 @@ class Plan:
     """See `Workload`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How fast, how long."""
+
+    rate: float
+    """Requests a second. Zero: as fast as acknowledgements allow."""
+    seconds: float
+    in_flight: int
+    """The most requests under way on all connections together."""
+    gives_up: bool = False
+    """Whether a request that is due while too many are under way is never sent.
+
+    Otherwise it is sent late, so that all collectors do the same work.
+    """
+
+
 @dataclass(slots=True)
 class Result:
-    """What came of it. Latencies are in milliseconds."""
+    """What came of a part. Latencies, of what was acknowledged, are in milliseconds."""
 
     sent: int = 0
     acknowledged: int = 0
     refused: int = 0
+    given_up: int = 0
+    """Requests that were due and never sent."""
     late: int = 0
     """Requests that were sent over 5 ms after they were due."""
     elapsed_s: float = 0.0
@@ -150,35 +163,46 @@ class Generator:
         make: Any = GrpcClient if plan.transport == "grpc" else HttpClient
         path = signal.method if plan.transport == "grpc" else signal.url_path
         client: Any = None
-        self._lines: list[Line] = []
+        self._clients: list[Client] = []
         for _ in range(plan.connections):
             client = make(authority, path, requests, plan.compression, client)
-            self._lines.append(Line(client, plan.port, plan.certificate))
+            self._clients.append(client)
+        self._lines: list[Line] = []
 
-    def run(self, seconds: float) -> Result:
-        """Send what is due in ``seconds``, and wait for what is still under way."""
+    def connect(self) -> None:
+        """Open the connections. Raises `OSError` when nobody answers."""
+        plan = self._plan
+        self._lines = [Line(client, plan.port, plan.certificate) for client in self._clients]
+
+    def run(self, part: Part) -> Result:
+        """Send what is due in the part's time, and wait for what is still under way."""
         result, under_way = Result(), 0
         cpu_began_s = time.process_time()
         began_s = moved_s = time.perf_counter()
-        rate = self._plan.rate
-        requests = round(rate * seconds)
+        rate, requests = part.rate, round(part.rate * part.seconds)
         while True:
             now_s = time.perf_counter()
-            sending = result.sent < requests if rate else now_s - began_s < seconds
-            while sending and under_way < self._plan.in_flight:
-                due_s = began_s + result.sent / rate if rate else now_s
-                if due_s > now_s:
-                    break
+            passed_s = now_s - began_s
+            due = min(requests, int(passed_s * rate) + 1)
+            turns = result.sent + result.given_up
+            while under_way < part.in_flight and (turns < due if rate else passed_s < part.seconds):
+                due_s = began_s + turns / rate if rate else now_s
                 self._send_one(due_s)
                 result.late += now_s - due_s > _LATE_S
                 result.sent += 1
+                turns += 1
                 under_way += 1
-                sending = not rate or result.sent < requests
+                if not rate:
+                    passed_s = time.perf_counter() - began_s
+            if part.gives_up and turns < due:
+                result.given_up += due - turns
+                turns = due
+            sending = turns < requests if rate else passed_s < part.seconds
             if not sending and not under_way:
                 break
             wait_s = _WAIT_S_MAX
-            if sending and rate and under_way < self._plan.in_flight:
-                wait_s = min(wait_s, max(0.0, began_s + result.sent / rate - now_s))
+            if sending and rate and (under_way < part.in_flight or part.gives_up):
+                wait_s = min(wait_s, max(0.0, began_s + turns / rate - now_s))
             ended = self._exchange(wait_s, result)
             under_way -= ended
             moved_s = now_s if ended or not under_way else moved_s
@@ -204,7 +228,9 @@ class Generator:
             ended = line.receive()
             now_s = time.perf_counter()
             for number, acknowledged in ended:
-                result.latencies_s.append(now_s - line.due_s.pop(number))
+                due_s = line.due_s.pop(number)
+                if acknowledged:
+                    result.latencies_s.append(now_s - due_s)
                 result.acknowledged += acknowledged
                 result.refused += not acknowledged
             count += len(ended)
@@ -229,11 +255,13 @@ def main() -> None:
         distinct=plan.distinct,
         delta=plan.delta,
     )
-    requests = workload.requests()
-    generator = Generator(plan, requests)
-    print(json.dumps(generator.run(plan.warm_up_s).finish()), flush=True)
-    sys.stdin.readline()
-    print(json.dumps(generator.run(plan.seconds).finish()), flush=True)
+    generator = Generator(plan, workload.requests())
+    print(json.dumps({}), flush=True)
+    for number, line in enumerate(sys.stdin):
+        if not number:
+            generator.connect()
+        result = generator.run(Part(**json.loads(line)))
+        print(json.dumps(result.finish()), flush=True)
     generator.close()
 
 

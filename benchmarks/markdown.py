@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SIZED = re.compile(r"(.+) (\d+)")
-_GROWN = re.compile(r"(.+) (\d+) (series|connections)")
+_GROWN = re.compile(r"(.+) (\d+) (series|connections|pipelines)")
 _MEMORY_PLOTS = ("overload", "saturated", "node")
-_GOALS = {"ready_s": "s to ready", "resident_mib": "MiB idle"}
 
 
 def write(json_path: Path, document: dict[str, Any]) -> list[Path]:
     """Write the report and its plots beside the file of results; return their paths."""
-    plots = {f"{json_path.stem}-{name}.svg": plot for name, plot in _plots(document)}
+    return write_as(json_path.with_suffix(".md"), f"{json_path.stem}-", document)
+
+
+def write_as(report: Path, prefix: str, document: dict[str, Any]) -> list[Path]:
+    """The same to a path of its own; ``prefix``: what the names of plots begin with."""
+    plots = {f"{prefix}{name}.svg": plot for name, plot in _plots(document)}
     paths = []
     for name, plot in plots.items():
-        paths.append(json_path.with_name(name))
+        paths.append(report.with_name(name))
         paths[-1].write_text(plot.svg())
-    report = json_path.with_suffix(".md")
     titles = {name: plot.title for name, plot in plots.items()}
     report.write_text("\n".join(lines(document, titles)) + "\n")
     return [report, *paths]
@@ -35,22 +38,53 @@ def write(json_path: Path, document: dict[str, Any]) -> list[Path]:
 
 def lines(document: dict[str, Any], plots: dict[str, str]) -> Iterator[str]:
     """The report; ``plots``: titles by file name."""
-    machine = document["machine"]
     yield "# Benchmark results"
     yield ""
-    yield f"Taken {document['time']} at commit {document['commit']} with"
-    yield f"`{shlex.join(document['command'])}` on {machine['cpu']}, {machine['cores']} cores,"
-    yield f"Linux {machine['kernel']}, Python {machine['python']}. README.md says what is fair."
+    yield from taken(document)
+    yield "The README.md of the folder `benchmarks` says what is fair and how to repeat it."
     yield ""
     for name, version in document["peers"].items():
         yield f"- {name}: {version}"
+    for name, version in document["machine"].get("versions", {}).items():
+        yield f"- {name} {version}"
     yield ""
+    yield from goals(document)
     yield from _ratios(document)
     yield from _idle(document)
     for name, title in plots.items():
         yield f"![{title}]({name})"
     yield ""
     yield from _all(document)
+    yield from _failures(document)
+
+
+def taken(document: dict[str, Any]) -> Iterator[str]:
+    """When, with which commands and on which machine: a paragraph."""
+    machine = document["machine"]
+    for session in document.get("sessions", [document]):
+        command = shlex.join(session["command"])
+        yield f"Taken {session['time']} at commit {session['commit']} with `{command}`."
+    yield f"On {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']},"
+    yield f"Python {machine['python']}."
+
+
+def goals(document: dict[str, Any]) -> Iterator[str]:
+    """What was to be reached, and what came out: a table."""
+    found = list(ratios.goals(document))
+    if not found:
+        return
+    yield "## Goals"
+    yield ""
+    yield from goal_table(found)
+    yield ""
+
+
+def goal_table(found: list[ratios.Goal]) -> Iterator[str]:
+    """A line for each goal."""
+    yield "| scenario | figure | goal | came out | |"
+    yield "| --- | --- | ---: | ---: | --- |"
+    for one in found:
+        yield f"| {one.scenario} | {one.what} | {one.limit} | {one.value} | {one.verdict} |"
 
 
 def _ratios(document: dict[str, Any]) -> Iterator[str]:
@@ -77,16 +111,14 @@ def _idle(document: dict[str, Any]) -> Iterator[str]:
         return
     yield "## Nothing to do"
     yield ""
-    yield "| scenario | peer | ready s | CPU s until then | MiB | CPU % | goals |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | --- |"
+    yield "| scenario | peer | runs | ready s | spread | CPU s until then | MiB | CPU % | |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
     for one in results:
-        goals = ", ".join(
-            f"{limit:g} {_GOALS[key]}" for key, limit in (one.get("at_most") or {}).items()
-        )
         yield (
-            f"| {one['scenario']} | {one['peer']} "
-            f"| {one['ready_s']:.2f} | {one['ready_cpu_s']:.2f} "
-            f"| {one['resident_mib']:.1f} | {one['idle_cpu_percent']:.2f} | {goals} |"
+            f"| {one['scenario']} | {one['peer']} | {one['runs']} "
+            f"| {one['ready_s']:.2f} | {one.get('ready_s_spread', 0):.2f} "
+            f"| {one['ready_cpu_s']:.2f} | {one['resident_mib']:.1f} "
+            f"| {one['idle_cpu_percent']:.2f} | {one.get('remarks', '')} |"
         )
     yield ""
 
@@ -97,18 +129,43 @@ def _all(document: dict[str, Any]) -> Iterator[str]:
         return
     yield "## All figures"
     yield ""
-    yield "| scenario | peer | runs | ns/item | spread | items/s | p50 ms | p99 ms | peak MiB | |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
+    yield (
+        "| scenario | peer | runs | ns/item | spread | items/s | p50 ms | p99 ms "
+        "| MiB | peak MiB | |"
+    )
+    yield f"| --- | --- |{' ---: |' * 8} --- |"
     for one in results:
-        remarks = [] if one["exact"] else [f"VOID ({one['surplus_items']:+.0f} items)"]
-        remarks += filter(None, [one["remarks"]])
-        if one["refused"]:
-            remarks.append(f"{one['refused']:.0f} refused")
         yield (
             f"| {one['scenario']} | {one['peer']} | {one['runs']} | {one['ns_per_item']:.0f} "
             f"| {one['ns_per_item_spread']:.0f} | {one['items_per_s']:,.0f} | {one['p50_ms']:.1f} "
-            f"| {one['p99_ms']:.1f} | {one['peak_mib']:.0f} | {'; '.join(remarks)} |"
+            f"| {one['p99_ms']:.1f} | {one['resident_mib']:.0f} | {one['peak_mib']:.0f} "
+            f"| {'; '.join(_remarks(one))} |"
         )
+    yield ""
+
+
+def _remarks(one: dict[str, Any]) -> Iterator[str]:
+    if not one["exact"]:
+        yield f"VOID ({one['surplus_items']:+.0f} items)"
+    if "half_items_per_s" in one:
+        yield f"p50 and p99 at {one['half_items_per_s']:,.0f} items/s"
+    if "goodput_share" in one:
+        yield (
+            f"{one['offered_items_per_s']:,.0f} items/s offered, it takes "
+            f"{one['saturation_items_per_s']:,.0f} alone; {one['goodput_share']:.0%} of the smaller"
+        )
+    if one["refused"]:
+        yield f"{one['refused']:.0f} requests refused"
+    if one["remarks"]:
+        yield one["remarks"]
+
+
+def _failures(document: dict[str, Any]) -> Iterator[str]:
+    if failures := document.get("failures"):
+        yield "## What failed"
+        yield ""
+        for one in failures:
+            yield "- " + one.replace("\n", " ")
 
 
 def _plots(document: dict[str, Any]) -> Iterator[tuple[str, Plot]]:
@@ -144,14 +201,22 @@ def _cost_by_size(document: dict[str, Any]) -> Iterator[tuple[str, Plot]]:
 
 
 def _growth(document: dict[str, Any]) -> Iterator[tuple[str, Plot]]:
-    """Peak memory against the number of series or connections."""
-    grown: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
-    for one in document["results"]:
-        found = _GROWN.fullmatch(one["scenario"])
-        if found and "ns_per_item" in one and one["exact"]:
-            lines_ = grown.setdefault((found[1], found[3]), {})
-            lines_.setdefault(one["peer"], []).append((float(found[2]), one["peak_mib"]))
-    for (name, what), lines_ in grown.items():
-        axes = Axis(what, log=True), Axis("peak MiB")
-        plot = Plot(f"Peak memory: {name}", *axes, {k: sorted(v) for k, v in lines_.items()})
-        yield f"growth-{what}", plot
+    """Peak memory, and cost, against the number of series, connections or pipelines."""
+    for key, title, axis in (
+        ("peak_mib", "Peak memory", Axis("peak MiB")),
+        ("us_per_request", "CPU", Axis("us of CPU a request")),
+    ):
+        grown: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
+        for one in document["results"]:
+            found = _GROWN.fullmatch(one["scenario"])
+            if found and key in one and one["exact"]:
+                lines_ = grown.setdefault((found[1], found[3]), {})
+                lines_.setdefault(one["peer"], []).append((float(found[2]), one[key]))
+        for (name, what), lines_ in grown.items():
+            if max(map(len, lines_.values())) < 2:
+                continue
+            series = {k: sorted(v) for k, v in lines_.items()}
+            plot = Plot(f"{title}: {name}", Axis(what, log=True), axis, series)
+            transport = next((one for one in ("grpc", "http") if one in name.split()), "")
+            kind = "memory" if key == "peak_mib" else "cost"
+            yield "-".join(filter(None, ("growth", what, transport, kind))), plot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -12,9 +13,12 @@ import tempfile
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, Self
+
+import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +66,7 @@ class Peer:
         if self.is_rotel:
             return [Template(text).substitute(values) for text in _ROTEL_ARGUMENTS]
         arguments = [Template(text).substitute(values) for text in setup.arguments]
-        return arguments if setup.config is None else [*arguments, "--config", str(setup.config)]
+        return arguments if setup.config is None else [*arguments, "--config", values["CONFIG"]]
 
 
 OURS = Peer("mlsysops-collector", (sys.executable, "-m", "mlsysops_pipeline.cli"), has_modes=True)
@@ -89,9 +93,15 @@ class Measured:
             "SINK_PORT": str(around.sink),
             "TARGET_PORT": str(around.target),
             "COMPRESSION": setup.compression,
+            "CONFIG": str(setup.config),
         }
-        self.certificate = ""
+        if setup.tls:
+            certificate, key = _certificate()
+            self._values |= {"CERTIFICATE": certificate, "KEY": key}
+        self.certificate = self._values.get("CERTIFICATE", "")
         """The file of the certificate that it shows, where it has one."""
+        self.command: list[str] = []
+        """How it was started."""
         self._setup = setup
         self._core = core
         self._stack = ExitStack()
@@ -105,17 +115,23 @@ class Measured:
     def __enter__(self) -> Self:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         self._log = folder / "log"
-        if self._setup.tls:
-            self._values |= _make_certificate(folder)
-            self.certificate = self._values["CERTIFICATE"]
-        arguments = self.peer.arguments(self._setup, self._values)
+        if self._setup.pipelines > 1 and self._setup.config is not None:
+            config = folder / "config.yaml"
+            config.write_text(_multiplied(self._setup.config, self._setup.pipelines))
+            self._values["CONFIG"] = str(config)
+        self.command = [*self.peer.command, *self.peer.arguments(self._setup, self._values)]
         environment = os.environ | {f"BENCH_{name}": text for name, text in self._values.items()}
         began_s = time.perf_counter()
         # On its core from the first instruction: Go counts cores once, at its start.
         with self._log.open("wb") as log, on_core(self._core):
-            self._process = subprocess.Popen(
-                [*self.peer.command, *arguments], stdout=log, stderr=log, env=environment
-            )
+            try:
+                # Ctrl-C is for the harness, which then ends what it has started.
+                self._process = subprocess.Popen(
+                    self.command, stdout=log, stderr=log, env=environment, start_new_session=True
+                )
+            except OSError as error:
+                self._stack.close()
+                raise RuntimeError(f"{self.peer.name} did not start: {error}") from error
         self._stack.callback(self._stop)
         try:
             self._await_ports(began_s)
@@ -126,7 +142,10 @@ class Measured:
         self.ready_cpu_s = self.cpu_s()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            # Nobody wants its figures any more.
+            self._process.kill()
         self._stack.close()
 
     def _await_ports(self, began_s: float) -> None:
@@ -157,12 +176,7 @@ class Measured:
         return self._process.pid
 
     def _tree(self) -> list[int]:
-        found = [self._process.pid]
-        for pid in found:
-            for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                with suppress(OSError):
-                    found += map(int, children.read_text().split())
-        return found
+        return tree(self._process.pid)
 
     def _stop(self) -> None:
         if self._process.poll() is None:
@@ -172,6 +186,8 @@ class Measured:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        with suppress(ProcessLookupError):  # what it has started and left behind
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class Helper:
@@ -184,6 +200,7 @@ class Helper:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                start_new_session=True,
             )
 
     def tell(self, line: str = "") -> None:
@@ -223,8 +240,28 @@ def helper(module: str, core: int | None) -> Iterator[Helper]:
     program = Helper(module, core)
     try:
         yield program
+    except BaseException:
+        program.process.kill()
+        raise
     finally:
         program.stop()
+
+
+def kill_all() -> None:
+    """End every process that this one has started, and theirs."""
+    for pid in reversed(tree(os.getpid())[1:]):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def tree(root: int) -> list[int]:
+    """A process and its descendants, parents first."""
+    found = [root]
+    for pid in found:
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            with suppress(OSError):
+                found += map(int, children.read_text().split())
+    return found
 
 
 def cpu_s(pid: int) -> float:
@@ -266,9 +303,20 @@ def _peak_bytes(pid: int) -> int:
     return 0
 
 
-def _make_certificate(folder: Path) -> dict[str, str]:
-    """A certificate for this machine, by OpenSSL's command, and its key."""
-    certificate, key = str(folder / "certificate.pem"), str(folder / "key.pem")
+def _multiplied(config: Path, count: int) -> str:
+    """A Collector file whose pipeline for metrics is there several times, and no other."""
+    document = yaml.safe_load(config.read_text())
+    pipeline = document["service"]["pipelines"]["metrics"]
+    document["service"]["pipelines"] = {f"metrics/{n}": dict(pipeline) for n in range(count)}
+    return str(yaml.safe_dump(document))
+
+
+@cache
+def _certificate() -> tuple[str, str]:
+    """The files of a certificate for this machine and its key, made by OpenSSL's command, once."""
+    folder = tempfile.TemporaryDirectory(prefix="bench-")
+    atexit.register(folder.cleanup)
+    certificate, key = f"{folder.name}/certificate.pem", f"{folder.name}/key.pem"
     subprocess.run(
         [
             "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
@@ -279,7 +327,7 @@ def _make_certificate(folder: Path) -> dict[str, str]:
         check=True,
         capture_output=True,
     )  # fmt: skip
-    return {"CERTIFICATE": certificate, "KEY": key}
+    return certificate, key
 
 
 def free_port() -> int:

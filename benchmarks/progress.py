@@ -10,11 +10,11 @@ _WIDTH = 24
 
 
 class Progress:
-    """Counts steps. A context manager: the bar is gone afterwards."""
+    """Counts steps, which may take differently long. A context manager: it is gone afterwards."""
 
-    def __init__(self, total: int, stream: TextIO | None = None) -> None:
-        self._total = max(1, total)
-        self._done = 0
+    def __init__(self, total: float, stream: TextIO | None = None) -> None:
+        self._total = total or 1
+        self._done = 0.0
         self._text = ""
         self._stream = stream or sys.stderr
         self._shown = self._stream.isatty()
@@ -31,9 +31,9 @@ class Progress:
         self._text = text
         self._draw()
 
-    def step(self) -> None:
-        """One more is done."""
-        self._done += 1
+    def step(self, size: float = 1) -> None:
+        """One more is done; ``size``: how much of the total it is."""
+        self._done += size
         self._draw()
 
     def print(self, line: str) -> None:
@@ -44,14 +44,14 @@ class Progress:
 
     def line(self) -> str:
         """The bar as text."""
-        filled = _WIDTH * self._done // self._total
+        filled = min(_WIDTH, int(_WIDTH * self._done / self._total))
         left = ""
         if self._done:
             spent_s = time.monotonic() - self._began_s
             minutes = spent_s / self._done * (self._total - self._done) / 60
             left = f", some {minutes:.0f} min left"
         bar = "#" * filled + "." * (_WIDTH - filled)
-        return f"[{bar}] {self._done}/{self._total}{left}: {self._text}"
+        return f"[{bar}] {self._done / self._total:.0%}{left}: {self._text}"
 
     def _draw(self) -> None:
         if self._shown:

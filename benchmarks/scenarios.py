@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "scenarios"
 _CONFIGS = Path(__file__).parent / "configs"
 _ROTEL_COMPRESSIONS = {"none", "gzip"}
+_MINUTE_S = 60
+FIGURES = {
+    "ready_s": "s until ready",
+    "resident_mib": "MiB resident",
+    "peak_mib": "MiB resident at the peak",
+    "goodput_share": "of own saturation delivered",
+    "ns_per_item": "ns of CPU an item",
+}
+"""Figures that a goal can be for, and how they are called in a report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,42 @@ class Setup:
     """Whether requests come in by TLS."""
     page_s: float = 0.0
     """How often the collector's own Prometheus page is read; zero: never."""
+    pipelines: int = 1
+    """How often the file's pipeline for metrics is there, each fed by the same receivers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goals:
+    """What has to come out; the report says whether it did."""
+
+    ratio: float | None = None
+    """The most that CPU per item may be, divided by that of the Go collector."""
+    at_most: dict[str, float] = field(default_factory=dict)
+    """The most that a figure of this collector may be, by its name in results."""
+    at_least: dict[str, float] = field(default_factory=dict)
+    """The least that it may be."""
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self.ratio is not None or bool(self.at_most or self.at_least)
+
+    @classmethod
+    def of(cls, plan: dict[str, Any], name: str) -> Goals:
+        """Those of one scenario, from the keys ``at_most`` and ``at_least`` of its file.
+
+        Goals stand under words of names; a number alone is a ratio. A file with one scenario
+        may leave the words out.
+        """
+        most, least = (_for_name(plan.get(key), name) for key in ("at_most", "at_least"))
+        if isinstance(most, dict):
+            return cls(None, most, least or {})
+        return cls(most, {}, least or {})
+
+
+def _for_name(goals: Any, name: str) -> Any:
+    if not isinstance(goals, dict) or goals.keys() <= FIGURES.keys():
+        return goals
+    return next((goal for words, goal in goals.items() if matches(name, [words])), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +95,8 @@ class Idle:
 
     name: str
     setup: Setup
-    at_most: dict[str, float] = field(default_factory=dict)
-    """The most that a figure may be: a goal, which the report compares with what came out."""
+    goals: Goals = Goals()
+    runs_max: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +105,8 @@ class Scrape:
 
     name: str
     setup: Setup
-    at_most: float | None = None
+    goals: Goals = Goals()
+    runs_max: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +123,45 @@ class Arrival:
     """As what it arrives; ``None``: as what it was sent as."""
 
     @classmethod
-    def of(cls, plan: dict[str, Any]) -> Arrival:
-        """From the keys ``arrives`` (a share, or two) and ``arrives_as`` of a scenario's file."""
+    def of(cls, plan: dict[str, Any], pipelines: int) -> Arrival:
+        """From the keys ``arrives`` (a share, or two) and ``arrives_as`` of a scenario's file.
+
+        What each of some pipelines hands on arrives as often as there are pipelines.
+        """
         shares = plan.get("arrives", 1.0)
         least, most = shares if isinstance(shares, list) else (shares, shares)
         name = plan.get("arrives_as")
-        return cls(float(least), float(most), Signal(name) if name else None)
+        signal = Signal(name) if name else None
+        return cls(float(least) * pipelines, float(most) * pipelines, signal)
+
+
+class Mode(enum.StrEnum):
+    """How requests are sent."""
+
+    STEADY = "steady"
+    """At one rate, the same for all collectors."""
+    SATURATION = "saturation"
+    """As fast as acknowledgements allow; then at half of that, to see how long they take."""
+    OVERLOAD = "overload"
+    """As ``SATURATION`` at first; then at twice what the Go collector takes, whatever comes."""
+    OVERLOAD_OWN = "overload_own"
+    """The same at twice what the collector itself takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Requests of one kind at one rate. ``rate`` 0: as fast as acknowledgements allow."""
+    """Requests of one kind."""
 
     name: str
     setup: Setup
     transport: str
     workload: Workload
     rate: float
+    """Requests a second. Of an overload: used where there is no Go collector to ask."""
     connections: int
     in_flight: int
-    at_most: float | None = None
-    """The goal: CPU per item divided by that of the Go collector."""
+    goals: Goals = Goals()
+    mode: Mode = Mode.STEADY
     seconds: float | None = None
     """How long, where that is not left to the command line."""
     runs_max: int = 1000
@@ -107,12 +172,17 @@ class Load:
 Scenario = Idle | Load | Scrape
 
 
-def read(folder: Path = FOLDER, *, quick: bool = False) -> list[Scenario]:
-    """All scenarios of a folder; ``quick``: only those that their files name for a short run.
+def read(folder: Path = FOLDER, *, quick: bool = False, figures: bool = False) -> list[Scenario]:
+    """All scenarios of a folder. ``quick``: only those that their files name for a short run.
 
-    Raises `ValueError` for a file with an unknown key.
+    ``figures``: only those with a goal, and those that are named for the plots of the top-level
+    README; but none that takes minutes. Raises `ValueError` for a file with an unknown key.
     """
-    return [one for path in sorted(folder.glob("*.yaml")) for one in _read_file(path, quick=quick)]
+    return [
+        one
+        for path in sorted(folder.glob("*.yaml"))
+        for one in _read_file(path, quick=quick, figures=figures)
+    ]
 
 
 def matches(name: str, wanted: list[str]) -> bool:
@@ -129,22 +199,27 @@ def matches(name: str, wanted: list[str]) -> bool:
 _KEYS = {
     "name", "config", "arguments", "idle", "transports", "workloads", "sizes", "connections",
     "in_flight", "sink", "compression", "rotel", "series", "page_s", "scrape", "quick", "at_most",
-    "seconds", "runs_max", "tls", "arrives", "arrives_as",
+    "seconds", "runs_max", "tls", "arrives", "arrives_as", "at_least", "mode", "pipelines", "figures",
 }  # fmt: skip
 
 
-def _read_file(path: Path, *, quick: bool) -> Iterator[Scenario]:
+def _read_file(path: Path, *, quick: bool, figures: bool) -> Iterator[Scenario]:
     plan: dict[str, Any] = yaml.safe_load(path.read_text())
     if unknown := plan.keys() - _KEYS:
         raise ValueError(f"{path}: unknown keys {', '.join(sorted(unknown))}")
     for one in _scenarios(plan):
-        if not quick or "quick" not in plan or matches(one.name, plan["quick"]):
-            yield one
+        if quick and "quick" in plan and not matches(one.name, plan["quick"]):
+            continue
+        shown = one.goals or matches(one.name, plan.get("figures", []))
+        if figures and (not shown or plan.get("seconds", 0) > _MINUTE_S):
+            continue
+        yield one
 
 
 def _scenarios(plan: dict[str, Any]) -> Iterator[Scenario]:
-    goals = plan.get("at_most")
-    for compression in plan.get("compression", ["none"]):
+    runs_max = plan.get("runs_max", 1000)
+    pipelines = plan.get("pipelines", [1])
+    for compression, count in itertools.product(plan.get("compression", ["none"]), pipelines):
         setup = Setup(
             _CONFIGS / plan["config"] if "config" in plan else None,
             tuple(plan.get("arguments", ())),
@@ -154,16 +229,18 @@ def _scenarios(plan: dict[str, Any]) -> Iterator[Scenario]:
             plan.get("series", 0),
             plan.get("tls", False),
             plan.get("page_s", 0.0),
+            count,
         )
+        name = plan["name"]
         if plan.get("idle"):
-            yield Idle(plan["name"], setup, goals or {})
+            yield Idle(name, setup, Goals.of(plan, name), runs_max)
         elif plan.get("scrape"):
-            yield Scrape(plan["name"], setup, goals)
+            yield Scrape(name, setup, Goals.of(plan, name), runs_max)
         else:
-            yield from _loads(plan, setup, goals or {})
+            yield from _loads(plan, setup)
 
 
-def _loads(plan: dict[str, Any], setup: Setup, goals: dict[str, float]) -> Iterator[Load]:
+def _loads(plan: dict[str, Any], setup: Setup) -> Iterator[Load]:
     connections = plan["connections"]
     several = isinstance(connections, list)
     for transport, size, kind, lines in itertools.product(
@@ -186,16 +263,19 @@ def _loads(plan: dict[str, Any], setup: Setup, goals: dict[str, float]) -> Itera
         name = f"{plan['name']} {transport}{compressed} {workload.name}"
         if several:
             name += f" {lines} connections"
+        if "pipelines" in plan:
+            name += f" {setup.pipelines} pipelines"
         yield Load(
             name,
             setup,
             transport,
             workload,
-            size["rate"],
+            size.get("rate", 0),
             lines,
             plan["in_flight"],
-            next((goal for words, goal in goals.items() if matches(name, [words])), None),
+            Goals.of(plan, name),
+            Mode(plan.get("mode", Mode.STEADY)),
             plan.get("seconds"),
             plan.get("runs_max", 1000),
-            Arrival.of(plan),
+            Arrival.of(plan, setup.pipelines),
         )

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from concurrent import futures
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,9 +26,9 @@ from mlsysops_pipeline.pdata.signal import Signal
 # The wheel has no benchmarks; there these tests have nothing to test.
 pytest.importorskip("benchmarks.load")
 
-from benchmarks import http2, measure, report, scenarios, workload
+from benchmarks import http2, measure, neighbours, report, scenarios, workload
 from benchmarks.client_grpc import GrpcClient
-from benchmarks.load import Generator, Plan
+from benchmarks.load import Generator, Part, Plan, Result
 from benchmarks.process import Helper, cpu_s
 from benchmarks.workload import Workload
 
@@ -35,9 +40,18 @@ if TYPE_CHECKING:
 def plan(transport: str, port: int, items: int, **changes: Any) -> Plan:
     values: dict[str, Any] = {
         "transport": transport, "port": port, "signal": "metrics", "items": items, "points": 10,
-        "rate": 0, "seconds": 0.1, "warm_up_s": 0, "connections": 2, "in_flight": 6,
+        "connections": 2,
     }  # fmt: skip
     return Plan(**(values | changes))
+
+
+def run(plan: Plan, requests: list[bytes], part: Part) -> Result:
+    generator = Generator(plan, requests)
+    generator.connect()
+    try:
+        return generator.run(part)
+    finally:
+        generator.close()
 
 
 def points(body: bytes) -> int:
@@ -121,9 +135,7 @@ def test_what_the_generator_counts_as_acknowledged_is_what_a_peer_got(
     peer = grpc_peer if transport == "grpc" else http_peer
     requests = Workload(Signal.METRICS, items, 10).requests()[:8]
     with peer(received) as port:
-        generator = Generator(plan(transport, port, items), requests)
-        result = generator.run(0.1)
-        generator.close()
+        result = run(plan(transport, port, items), requests, Part(0, 0.1, 6))
     assert result.sent == result.acknowledged == received.requests > 1
     assert result.acknowledged * items == received.points
     assert 0 == result.refused
@@ -134,20 +146,39 @@ def test_what_the_generator_counts_as_acknowledged_is_what_a_peer_got(
 def test_the_generator_keeps_to_its_rate() -> None:
     received = Received()
     with grpc_peer(received) as port:
-        generator = Generator(plan("grpc", port, 1, rate=100), [b""])
-        result = generator.run(0.3)
-        generator.close()
+        result = run(plan("grpc", port, 1), [b""], Part(100, 0.3, 6))
     assert 30 == result.sent == result.acknowledged
 
 
 @pytest.mark.slow
 def test_what_a_peer_refuses_is_not_acknowledged() -> None:
     with grpc_peer(Received(), refuse=True) as port:
-        generator = Generator(plan("grpc", port, 1), [b""])
-        result = generator.run(0.05)
-        generator.close()
+        result = run(plan("grpc", port, 1), [b""], Part(0, 0.05, 6))
     assert 0 == result.acknowledged
     assert result.sent == result.refused > 0
+    assert [] == result.latencies_s
+
+
+@pytest.mark.slow
+def test_what_is_due_while_too_many_are_under_way_is_given_up_where_that_is_wanted() -> None:
+    with grpc_peer(Received()) as port:
+        result = run(plan("grpc", port, 1), [b""], Part(50_000, 0.2, 2, gives_up=True))
+    assert 10_000 == result.sent + result.given_up
+    assert result.given_up > result.sent == result.acknowledged > 0
+    assert result.elapsed_s < 2
+
+
+def test_an_answer_before_the_request_has_ended_is_one_answer() -> None:
+    client = GrpcClient("host", "/path", [bytes(100_000)])
+    stream = client.request(0)
+    block = Encoder().encode([(":status", "200"), ("grpc-status", "14")])
+    flags = http2.END_HEADERS | http2.END_STREAM
+    answer = http2.frame(http2.HEADERS, flags, stream, block)
+    answer += http2.frame(http2.RST_STREAM, 0, stream, bytes(4))
+    assert [(stream, False)] == client.receive(answer)
+    client.outgoing.clear()
+    client.receive(http2.window_update(0, 1 << 20))
+    assert [] == client.outgoing  # the rest is not wanted
 
 
 @pytest.mark.slow
@@ -235,6 +266,28 @@ def test_an_unknown_key_of_a_scenario_is_an_error(tmp_path: Path) -> None:
         scenarios.read(tmp_path)
 
 
+def test_a_scenario_has_ratios_or_figures_as_goals(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(
+        "name: one\nconfig: forward.yaml\ntransports: [grpc]\nconnections: 1\nin_flight: 2\n"
+        "workloads: [{signal: metrics, points: 1}]\nsizes: [{items: 2, rate: 9}, {items: 5}]\n"
+        "pipelines: [1, 3]\nmode: saturation\nfigures: [x1 5]\n"
+        "at_most: {x1 2 1: 0.5, x1 2 3: {ns_per_item: 1500}}\n"
+        "at_least: {x1 2 3: {goodput_share: 0.9}}\n"
+    )
+    found = {one.name: one for one in scenarios.read(tmp_path)}
+    ratio = found["one grpc metrics x1 2 1 pipelines"]
+    figure = found["one grpc metrics x1 2 3 pipelines"]
+    assert 0.5 == ratio.goals.ratio
+    assert ({"ns_per_item": 1500}, {"goodput_share": 0.9}) == (
+        figure.goals.at_most,
+        figure.goals.at_least,
+    )
+    assert isinstance(figure, scenarios.Load)
+    assert (3.0, 3.0) == (figure.arrival.least, figure.arrival.most)
+    assert 4 == len(scenarios.read(tmp_path, figures=True))
+    assert not found["one grpc metrics x1 5 1 pipelines"].goals
+
+
 def test_a_result_is_the_median_and_void_if_one_run_is() -> None:
     runs = [
         {
@@ -256,30 +309,61 @@ def test_a_result_is_the_median_and_void_if_one_run_is() -> None:
 def test_the_pace_of_the_machine_is_said() -> None:
     runs = [[10.0, 20.0, 30.0], [20.0, 20.0, 20.0]]
     results = [report.median([{"reference_ms": one} for one in some]) for some in runs]
-    assert "10.0 ms at best, 20.0 ms usually: figures are some 2.0 times" in report.pace(results)
+    (line,) = report.pace(results)
+    assert "10.0 ms at best, 20.0 ms usually: figures are some 2.0 times" in line
+    results[0]["others_busy"], results[1]["others_busy"] = 0.1, 0.7
+    _, line = report.pace(results)
+    assert "other processes used the machine in 1 of 2 scenarios, up to 0.7 of a core" in line
 
 
 def test_who_was_the_bottleneck_is_said() -> None:
     fine: dict[str, float] = {"late": 0, "sent": 100}
-    assert "" == measure._remarks(fine, 0.5, 0.5)
-    assert "load generator and sink" in measure._remarks(fine, 0.95, 0.5)
-    assert "the collector was saturated" == measure._remarks({"late": 50, "sent": 100}, 0.5, 0.95)
-    assert "requests were late" in measure._remarks({"late": 50, "sent": 100}, 0.5, 0.5)
+    late: dict[str, float] = {"late": 50, "sent": 100}
+
+    def said(result: dict[str, float], load: float, collector: float) -> str:
+        return measure._remarks(measure._bottleneck(result, load, collector))
+
+    assert "" == said(fine, 0.5, 0.5)
+    assert "load generator and sink" in said(fine, 0.95, 0.5)
+    assert "the collector was saturated" == said(late, 0.5, 0.95)
+    assert "requests were late" in said(late, 0.5, 0.5)
+
+
+@pytest.mark.slow
+def test_who_else_uses_the_machine_is_found_out() -> None:
+    # Not a child of this process: its parent ends at once.
+    outer = (
+        "import subprocess, sys; print(subprocess.Popen("
+        "[sys.executable, '-c', 'while True: pass'], "
+        "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)"
+    )
+    started = subprocess.run(
+        [sys.executable, "-c", outer], capture_output=True, check=True, text=True
+    )
+    try:
+        look = neighbours.Neighbours()
+        busy, names = 0.0, ""
+        wait_until_s = time.monotonic() + 5
+        while "python" not in names and time.monotonic() < wait_until_s:
+            busy, names = look.busy()
+    finally:
+        os.kill(int(started.stdout), signal.SIGKILL)
+    assert "python" in names
+    assert "" == neighbours.remark(0.1, names)
+    assert f"took 0.9 of a core ({names})" in neighbours.remark(0.9, names)
+    assert busy >= 0
 
 
 def test_a_file_of_results_says_what_was_run_where(tmp_path: Path) -> None:
     path = tmp_path / "results" / "one.json"
-    report.write(path, report.document([{"ns_per_item": 1}], {"go": "v1"}, ["rotel"]))
+    report.write(path, report.document([{"ns_per_item": 1}], {"go": "v1"}, {"rotel": "make peers"}))
     document = json.loads(path.read_text())
     assert {"time", "commit", "command", "machine", "peers", "results"} == document.keys()
-    assert {"go": "v1", "rotel": "absent"} == document["peers"]
+    assert {"go": "v1", "rotel": "absent (make peers)"} == document["peers"]
     assert document["machine"]["python"]
 
 
 def test_the_cpu_time_of_a_process_that_is_gone_is_zero() -> None:
-    import os
-    import time
-
     assert abs(time.process_time() - cpu_s(os.getpid())) < 0.1
     assert 0.0 == cpu_s(2**22 - 1)
 

@@ -13,11 +13,12 @@ import pytest
 # The wheel has no benchmarks; there these tests have nothing to test.
 pytest.importorskip("benchmarks.load", reason="the benchmarks are only in a checkout")
 
-from benchmarks import compare, known_peers, markdown, ratios, scenarios
+from benchmarks import compare, known_peers, markdown, measure, publish, ratios, scenarios
 from benchmarks.plots import Axis, Plot
 from benchmarks.process import OURS, Peer
 from benchmarks.progress import Progress
 from benchmarks.scenarios import Setup
+from benchmarks.session import Session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,8 @@ def result(scenario: str, peer: str, ns: float, **more: Any) -> dict[str, Any]:
         "scenario": scenario, "peer": peer, "runs": 5, "ns_per_item": ns,
         "ns_per_item_spread": 10.0, "ns_per_item_min": ns,
         "exact": True, "surplus_items": 0, "remarks": "", "refused": 0,
-        "items_per_s": 1e5, "p50_ms": 1.0, "p99_ms": 2.0, "peak_mib": 60.0, "at_most": {},
+        "items_per_s": 1e5, "p50_ms": 1.0, "p99_ms": 2.0, "resident_mib": 55.0, "peak_mib": 60.0,
+        "us_per_request": 3.0, "goal": None, "at_most": {}, "at_least": {},
         "memory_mib": [[0.0, 50.0], [0.25, 51.0]],
     } | more  # fmt: skip
 
@@ -49,10 +51,10 @@ IDLE = {
 
 def test_a_ratio_is_to_the_go_collector_and_is_held_against_the_goal() -> None:
     document = session(
-        result("a 1", OURS.name, 100.0, at_most=0.25),
-        result("a 1", "go", 500.0, at_most=0.25),
-        result("b 1", OURS.name, 300.0, at_most=0.25),
-        result("b 1", "go", 1000.0, at_most=0.25),
+        result("a 1", OURS.name, 100.0, goal=0.25),
+        result("a 1", "go", 500.0, goal=0.25),
+        result("b 1", OURS.name, 300.0, goal=0.25),
+        result("b 1", "go", 1000.0, goal=0.25),
         result("c 1", OURS.name, 300.0),
         IDLE,
     )
@@ -62,12 +64,36 @@ def test_a_ratio_is_to_the_go_collector_and_is_held_against_the_goal() -> None:
     assert (None, None, "") == (third.of(OURS.name), third.of("go"), third.verdict)
     lines = list(ratios.table(document))
     assert re.search(r"^a 1 +500 +0\.20  0\.25 reached$", lines[2])
-    assert 4 == len(lines)
+    assert lines[4] == f"{'idle':<46}{'0.40':>11} s until ready, goal 0.5: reached"
+    assert 5 == len(lines)
+
+
+def test_every_goal_has_a_verdict() -> None:
+    figures: dict[str, Any] = {
+        "at_most": {"peak_mib": 256}, "at_least": {"goodput_share": 0.9}, "goodput_share": 0.85,
+    }  # fmt: skip
+    document = session(
+        result("a 1", OURS.name, 100.0, goal=0.25),
+        result("b 1", OURS.name, 300.0, goal=0.25, exact=False),
+        result("b 1", "go", 1000.0, goal=0.25),
+        result("c 1", OURS.name, 1.0, **figures),
+        result("d 1", OURS.name, 1.0, exact=False, **figures),
+        IDLE,
+    )
+    assert [
+        ("a 1", "0.25", "-", "nothing to compare with"),
+        ("b 1", "0.25", "-", "void"),
+        ("c 1", "256", "60", "reached"),
+        ("c 1", "90%", "85%", "missed"),
+        ("d 1", "256", "60", "void"),
+        ("d 1", "90%", "85%", "void"),
+        ("idle", "0.5", "0.40", "reached"),
+    ] == [(one.scenario, one.limit, one.value, one.verdict) for one in ratios.goals(document)]
 
 
 def test_an_inexact_run_gives_no_ratio() -> None:
     row = ratios.read(
-        session(result("a", OURS.name, 1.0, exact=False, at_most=2.0), result("a", "go", 1.0))
+        session(result("a", OURS.name, 1.0, exact=False, goal=2.0), result("a", "go", 1.0))
     )[0]
     assert row.of(OURS.name) is None
     assert "" == row.verdict
@@ -124,15 +150,16 @@ def test_a_report_has_every_peer_ratio_and_plot(tmp_path: Path) -> None:
     assert {
         "one.md",
         "one-cost-forward-grpc-metrics-x10.svg",
-        "one-growth-series.svg",
+        "one-growth-series-grpc-memory.svg",
+        "one-growth-series-grpc-cost.svg",
         "one-memory-node.svg",
     } == names
     report = (tmp_path / "one.md").read_text()
     assert "- rotel: absent" in report
     assert "`python -m 'b c'`" in report
     assert "| forward grpc metrics x10 1 | 50900 | 0.98 |" in report
-    assert "VOID (+0 items); 3 refused" in report
-    assert "0.5 s to ready" in report
+    assert "VOID (+0 items); 3 requests refused" in report
+    assert "| idle | s until ready | 0.5 | 0.40 | reached |" in report
     assert all(f"]({name})" in report for name in names - {"one.md"})
     for path in paths[1:]:
         assert "svg" in ET.fromstring(path.read_text()).tag  # noqa: S314  our own
@@ -159,13 +186,20 @@ def test_a_peer_that_is_not_there_is_absent_and_one_that_is_named_takes_its_plac
     monkeypatch.setattr(known_peers, "FOLDER", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     found, absent = known_peers.peers([], [])
-    assert ([OURS], ["go", "rotel"]) == (found, absent)
-    found, absent = known_peers.peers([], ["go=/bin/echo one", "mine=./x"])
-    assert ["rotel"] == absent
-    assert [Peer("go", ("/bin/echo", "one")), Peer("mine", ("./x",))] == found[1:]
+    assert ([OURS], {"go": "make peers", "rotel": "make peers"}) == (found, absent)
+    spaced = tmp_path / "a collector"
+    spaced.write_text("#!/bin/sh\nexit 1\n")
+    spaced.chmod(0o755)
+    named = ["go=/bin/echo one", "mine=./x", f"own={spaced}"]
+    found, absent = known_peers.peers([], named)
+    assert {"rotel": "make peers", "mine": "./x is no program"} == absent
+    assert [Peer("go", ("/bin/echo", "one")), Peer("own", (str(spaced),))] == found[1:]
     assert "one --version" == known_peers.version(found[1])
-    assert "unknown (FileNotFoundError)" == known_peers.version(found[2])
-    assert ([OURS], []) == known_peers.peers(["none"], [])
+    assert "unknown (CalledProcessError)" == known_peers.version(found[2])
+    assert ([OURS], {}) == known_peers.peers(["none"], [])
+    for wanted, added in ((["og"], []), ([], ["x"]), ([], ["=/bin/echo"])):
+        with pytest.raises(ValueError, match=r"no peer is called og|NAME=COMMAND"):
+            known_peers.peers(wanted, added)
 
 
 def test_what_make_peers_builds_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +210,7 @@ def test_what_make_peers_builds_is_found(tmp_path: Path, monkeypatch: pytest.Mon
         path.parent.mkdir(parents=True)
         path.touch()
     found, absent = known_peers.peers([], [])
-    assert [] == absent
+    assert {} == absent
     assert [OURS, Peer("go", (str(go),)), Peer("rotel", (str(agent),), is_rotel=True)] == found
 
 
@@ -210,9 +244,9 @@ def test_words_choose_scenarios_and_words_with_a_minus_leave_them_out() -> None:
 
 
 def test_every_goal_of_a_scenario_file_belongs_to_a_scenario() -> None:
-    goals = {one.name: one.at_most for one in scenarios.read() if one.at_most}
+    goals = {one.name: one.goals for one in scenarios.read() if one.goals}
     assert (0.2, 0.8, 0.32, 0.6, 0.7) == tuple(
-        goals[name]
+        goals[name].ratio
         for name in (
             "forward grpc metrics x10 1000",
             "forward grpc metrics x1 1",
@@ -221,16 +255,86 @@ def test_every_goal_of_a_scenario_file_belongs_to_a_scenario() -> None:
             "remote_write grpc metrics x10 1000",
         )
     )
-    assert {"ready_s": 0.5, "resident_mib": 62} == goals["idle"]
+    assert {"ready_s": 0.5, "resident_mib": 62} == goals["idle"].at_most
+    overload = goals["overload grpc metrics x10 1000"]
+    assert ({"peak_mib": 256}, {"goodput_share": 0.9}) == (overload.at_most, overload.at_least)
+
+
+def test_what_the_top_level_readme_shows_are_the_goals_and_the_sizes() -> None:
+    shown = {one.name: one for one in scenarios.read(figures=True)}
+    named = {one.name for one in scenarios.read() if one.goals}
+    assert named - shown.keys() == {"overload grpc metrics x10 1000"}  # it takes minutes
+    assert {f"forward grpc metrics x10 {size}" for size in (10, 100, 1000, 8000)} < shown.keys()
+
+
+def test_sessions_are_published_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{publish._BEGIN}\nold\n{publish._END}\nafter\n")
+    monkeypatch.setattr(publish, "_ROOT", tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    first = session(
+        *(result(f"forward grpc metrics x10 {size}", OURS.name, 1.0) for size in (1, 10, 100)), IDLE
+    )
+    second = session(result("forward grpc metrics x10 1", OURS.name, 7.0), IDLE)
+    second["command"] = ["python", "again"]
+    for name, document in (("a", first), ("b", second)):
+        (tmp_path / name).write_text(json.dumps(document))
+    assert 0 == publish.main([str(tmp_path / "a"), str(tmp_path / "b")])
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| idle | s until ready | 0.5 | 0.40 | reached |" in text
+    assert "`python again`" in text
+    plot = "benchmarks/report/cost-forward-grpc-metrics-x10.svg"
+    assert f"]({plot})" in text
+    assert (tmp_path / plot).is_file()
+    assert "| 7 |" in (tmp_path / "benchmarks/report/README.md").read_text()
+    second["machine"]["cores"] = 64
+    with pytest.raises(ValueError, match="cores differs"):
+        publish.merged([first, second])
+    with pytest.raises(ValueError, match="measurements"):
+        publish.with_block("no marks", iter(()))
+
+
+class _Options:
+    quick = figures = False
+    runs = 2
+    seconds = 0.1
+
+
+def test_a_peer_that_never_works_is_left_out_and_heard_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[str] = []
+
+    def run(peer: Peer, scenario: Any, *_: Any) -> dict[str, Any]:
+        tried.append(peer.name)
+        if peer.name == "bad":
+            raise RuntimeError("bad did not start")
+        figures = {key: value for key, value in IDLE.items() if key != "at_most"}
+        return figures | {"peer": peer.name, "scenario": scenario.name}
+
+    monkeypatch.setattr(measure, "run", run)
+    options: Any = _Options
+    some = Session([OURS, Peer("bad", ("bad",))], options)
+    with Progress(1, io.StringIO()) as progress:
+        for name in ("one", "two", "three"):
+            some.run(scenarios.Idle(name, Setup(None)), progress)
+    assert 6 == tried.count(OURS.name)
+    assert 2 == tried.count("bad")
+    assert "bad: left out" == some.failures[-1]
+    assert "bad did not start" in capsys.readouterr().out
+    assert 3 == len(some.results)
 
 
 def test_a_bar_is_only_drawn_where_someone_sees_it() -> None:
     quiet, screen = io.StringIO(), io.StringIO()
     screen.isatty = lambda: True  # type: ignore[method-assign]  # a terminal
     for stream in (quiet, screen):
-        with Progress(4, stream) as progress:
+        with Progress(8, stream) as progress:
             progress.show("first")
-            progress.step()
+            progress.step(2)
     assert "" == quiet.getvalue()
-    assert "[######..................] 1/4, some 0 min left: first" in screen.getvalue()
+    assert "[######..................] 25%, some 0 min left: first" in screen.getvalue()
     assert screen.getvalue().endswith("\r\x1b[K")
