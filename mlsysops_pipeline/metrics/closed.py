@@ -155,6 +155,22 @@ def tail(metric: bytes, at: int) -> tuple[int, bool] | None:
     return _TAILS.get(metric[at:])
 
 
+def rest_of(point: bytes) -> bytes | None:
+    """What stands behind the value of a serialized point; nothing: open it."""
+    try:
+        if point[0] == _START:
+            at = 9
+        elif point[0] == TIME:
+            at = 0
+        else:
+            return None
+        if point[at] == TIME and point[at + 9] in VALUE_KINDS:
+            return point[at + 18 :]
+    except IndexError:
+        pass
+    return None
+
+
 def is_placed(found: list[Point]) -> bool:
     """Whether all points have a start, so that start, time and value can be replaced in place."""
     return all([point[1] - point[0] == STARTED_BYTES for point in found])  # noqa: C419  faster
