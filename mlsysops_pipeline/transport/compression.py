@@ -51,6 +51,8 @@ _ZSTD_WINDOW_BYTES_MAX: Final = 32 << 20
 """The largest window of the Go encoder's levels; `zstd --ultra` and `--long` go further."""
 
 _SNAPPY_STREAM: Final = b"\xff\x06\x00\x00sNaPpY"
+_ZSTD_RATIO_MAX: Final = 64
+"""How much larger than a frame a buffer may be because the frame says that it needs it."""
 _GUESS_RATIO: Final = 16
 _GUESS_BYTES_MIN: Final = 16 << 10
 _GUESS_BYTES_MAX: Final = 256 << 10
@@ -219,7 +221,28 @@ def _unzstd(data: bytes, bytes_max: int) -> bytes:
     window = _zstd_window(data)
     if window > max(_ZSTD_WINDOW_BYTES_MAX, bytes_max):
         raise TooLargeError(f"zstd: a window of {window} bytes is not accepted")
+    declared = _zstd_content(data)
+    if 0 < declared <= min(bytes_max, _ZSTD_RATIO_MAX * len(data)):
+        exact = bytearray(declared)
+        size = _try_into(_cramjam().zstd.decompress_into, data, exact, "zstd")
+        if size == declared:
+            return bytes(exact)
     return _decode_into(_cramjam().zstd.decompress_into, data, bytes_max, "zstd")
+
+
+def _zstd_content(data: bytes) -> int:
+    """The length that the first frame says it has (RFC 8878, 3.1.1.1.4); 0 if it does not."""
+    if len(data) < 18 or data[:4] != _ZSTD_MAGIC:
+        return 0
+    descriptor = data[4]
+    is_single = descriptor & 0x20
+    code = descriptor >> 6
+    if not code and not is_single:
+        return 0
+    start = (5 if is_single else 6) + (0, 1, 2, 4)[descriptor & 3]
+    width = (1, 2, 4, 8)[code]
+    content = int.from_bytes(data[start : start + width], "little")
+    return content + 256 if width == 2 else content
 
 
 def _zstd_window(data: bytes) -> int:

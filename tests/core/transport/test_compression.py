@@ -158,6 +158,30 @@ def test_a_zstd_window_beyond_reason_is_refused() -> None:
         decompress("zstd", single_segment, LIMIT)
 
 
+_LENGTHS = (1, 20, 255, 256, 257, 300, 65_791, 65_792, 300_000)
+
+
+@given(sizes=st.lists(st.sampled_from(_LENGTHS), min_size=1, max_size=5))
+def test_frames_of_zstd_are_read_whole_whatever_they_say_of_their_length(sizes: list[int]) -> None:
+    plains = [os.urandom(min(size, 5_000)) + bytes(max(size - 5_000, 0)) for size in sizes]
+    frames = [compress("zstd", plain) for plain in plains]
+    for plain, frame in zip(plains, frames, strict=True):
+        if len(frame) > 17 and frame[4] >> 5:
+            assert len(plain) == compression._zstd_content(frame)
+    assert b"".join(plains) == decompress("zstd", b"".join(frames), LIMIT)
+
+
+def test_a_frame_of_zstd_that_lies_about_its_length_is_malformed_or_too_large() -> None:
+    frame = bytearray(compress("zstd", os.urandom(200) + bytes(100)))
+    assert 300 == compression._zstd_content(bytes(frame))
+    place = 5 if frame[4] & 0x20 else 6
+    for content in (10, 4_000, 60_000):
+        frame[place : place + 2] = content.to_bytes(2, "little")
+        with pytest.raises((MalformedError, TooLargeError)):
+            decompress("zstd", bytes(frame), LIMIT)
+    assert 0 == compression._zstd_content(b"\x28\xb5\x2f\xfd")
+
+
 def test_an_unknown_encoding_is_malformed() -> None:
     with pytest.raises(MalformedError, match="unsupported Content-Encoding: br"):
         decompress("br", b"x", LIMIT)
