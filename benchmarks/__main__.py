@@ -131,7 +131,7 @@ def _run(session: Session, chosen: list[Scenario]) -> None:
 def _write(session: Session, versions: dict[str, str], absent: dict[str, str], path: Path) -> None:
     print(*report.pace(session.results), sep="\n")
     document = report.document(session.results, versions, absent)
-    document["failures"] = session.failures
+    document |= {"failures": session.failures, "lacking": session.lacking}
     print(*ratios.table(document), sep="\n")
     report.write(path, document)
     print("written to", path, *markdown.write(path, document))

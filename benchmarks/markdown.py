@@ -161,8 +161,9 @@ def _remarks(one: dict[str, Any]) -> Iterator[str]:
 
 
 def _failures(document: dict[str, Any]) -> Iterator[str]:
-    if failures := document.get("failures"):
-        yield "## What failed"
+    lacking = [f"{text}: not compared" for text in document.get("lacking", [])]
+    if failures := [*lacking, *document.get("failures", [])]:
+        yield "## What is missing"
         yield ""
         for one in failures:
             yield "- " + one.replace("\n", " ")

@@ -59,6 +59,7 @@ def merged(documents: list[dict[str, Any]]) -> dict[str, Any]:
         "peers": {name: text for one in documents for name, text in one["peers"].items()},
         "results": list(results.values()),
         "failures": [text for one in documents for text in one.get("failures", [])],
+        "lacking": [text for one in documents for text in one.get("lacking", [])],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import measure, ratios, report
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _AROUND_S = 2.0
 """What a run takes besides its load: programs start, warm up and end."""
+_LACKS = re.compile(r"unknown type: \"?([a-z_0-9]+)")
+"""What a Collector says of a component that was not built into it."""
 _FAILURES_MAX = 2
 """A peer that has failed in so many scenarios, and never worked, is left out."""
 
@@ -35,6 +38,8 @@ class Session:
         )
         self.results: list[dict[str, Any]] = []
         self.failures: list[str] = []
+        self.lacking: list[str] = []
+        """Which peer is not in which scenario because it has not got what that needs."""
         self._failed: dict[str, int] = {}
 
     def count(self, scenario: Scenario) -> int:
@@ -57,7 +62,7 @@ class Session:
                 if peer.name not in broken and self._failed.get(peer.name, 0) < _FAILURES_MAX:
                     try:
                         result = measure.run(peer, scenario, self.conditions, base)
-                    except RuntimeError as error:
+                    except (RuntimeError, OSError) as error:
                         self._fail(peer, scenario, error, progress)
                         broken.add(peer.name)
                     else:
@@ -71,9 +76,13 @@ class Session:
                 progress.print(report.row(result))
 
     def _fail(
-        self, peer: Peer, scenario: Scenario, error: RuntimeError, progress: Progress
+        self, peer: Peer, scenario: Scenario, error: Exception, progress: Progress
     ) -> None:
         """One that cannot do a scenario must not take away the figures of the others."""
+        if lacks := _LACKS.search(str(error)):
+            progress.print(f"{scenario.name:<46}{peer.name:<20} absent: has no {lacks[1]}")
+            self.lacking.append(f"{scenario.name}: {peer.name} has no {lacks[1]}")
+            return
         progress.print(f"{scenario.name:<46}{peer.name:<20} FAILED: {error}")
         self.failures.append(f"{scenario.name}, {peer.name}: {error}")
         self._failed[peer.name] = self._failed.get(peer.name, 0) + 1

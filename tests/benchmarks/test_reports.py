@@ -328,6 +328,25 @@ def test_a_peer_that_never_works_is_left_out_and_heard_of(
     assert 3 == len(some.results)
 
 
+def test_a_peer_that_has_not_got_a_component_is_absent_from_that_scenario(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = 'error decoding \'connectors\': unknown type: "routing" for id: "routing" (valid: [])'
+
+    def run(*_: Any) -> dict[str, Any]:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(measure, "run", run)
+    options: Any = _Options
+    some = Session([Peer("go", ("go",))], options)
+    with Progress(1, io.StringIO()) as progress:
+        some.run(scenarios.Idle("route", Setup(None)), progress)
+    assert "absent: has no routing" in capsys.readouterr().out
+    assert ([], ["route: go has no routing"]) == (some.failures, some.lacking)
+    report = "\n".join(markdown.lines(session(IDLE) | {"lacking": some.lacking}, {}))
+    assert "- route: go has no routing: not compared" in report
+
+
 def test_a_bar_is_only_drawn_where_someone_sees_it() -> None:
     quiet, screen = io.StringIO(), io.StringIO()
     screen.isatty = lambda: True  # type: ignore[method-assign]  # a terminal
