@@ -15,12 +15,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.component import Consumer, Factory, Kind, Settings, Stability
 from mlsysops_pipeline.delivery.causes import CauseLog
 from mlsysops_pipeline.delivery.receipts import resolve
-from mlsysops_pipeline.errors import ConsumeError, DropReason, RetryableError
+from mlsysops_pipeline.errors import (
+    ConsumeError,
+    DropReason,
+    MalformedError,
+    PermanentError,
+    RetryableError,
+)
 from mlsysops_pipeline.metrics.turns import Turns
 from mlsysops_pipeline.pdata.payload import Metadata, Payload
 from mlsysops_pipeline.pdata.signal import Signal
@@ -49,7 +56,7 @@ PATIENCE_S = 5.0
 _IDLE_S = 1.0
 """How often it is looked for windows when there are none."""
 _OPEN_FACTOR = 3
-_SLOW_BYTES = 128 * 1024
+_SLOW_BYTES = 32 * 1024
 """Requests of this size are taken in steps, between which others have their turn."""
 _NS_PER_S = 1_000_000_000
 
@@ -109,6 +116,8 @@ class Aggregation:
                 reason=DropReason.QUEUE_FULL,
                 retry_after_s=1.0,
             )
+        if payload.size >= _SLOW_BYTES:
+            return partial(self._take_slowly, payload)
         return self._turns.accept_now(payload)
 
     async def shutdown(self) -> None:
@@ -142,12 +151,41 @@ class Aggregation:
                 wires.append(left)
         return self._rest(payload, wires)
 
+    async def _take_slowly(self, payload: Payload) -> None:
+        """As `Turns` with `_process`, in steps: thousands of new series take a while."""
+        await self._turns.turn()
+        try:
+            wires = []
+            with self._settings.memory.held(_OPEN_FACTOR * payload.size):
+                self._intake.begin(self._settings.clock.unix_ns(), payload.metadata.hops)
+                for wire in payload.wires:
+                    left = wire
+                    for step in self._intake.take(wire):
+                        left = wire if step is None else step
+                        await asyncio.sleep(0)
+                    wires.append(left)
+            result = self._rest(payload, wires)
+            if result is not None:
+                await self._next.consume(result)
+            self._settle(True)  # noqa: FBT003  "taken", as its contract says
+        except MalformedError as error:
+            self._settle(False)  # noqa: FBT003  the same
+            raise PermanentError(
+                error.message, code=error.code, reason=DropReason.MALFORMED
+            ) from error
+        except BaseException:  # cancelled too: the sender has no answer and sends it once more
+            self._settle(False)  # noqa: FBT003  the same
+            raise
+        finally:
+            self._turns.end_turn()
+        self._reporting.passed_on(payload.items, 0 if result is None else result.items)
+
     def _rest(self, payload: Payload, wires: list[bytes]) -> Payload | None:
         if all(new is old for new, old in zip(wires, payload.wires, strict=True)):
             return payload
         result = payload.with_wires([wire for wire in wires if wire])
         self._lost = payload.items - result.items - self._intake.taken
-        return result if result.items else None
+        return result if result.wires else None
 
     def _settle(self, is_taken: bool) -> None:  # noqa: FBT001  the contract of `Turns`
         lost, self._lost = self._lost, 0

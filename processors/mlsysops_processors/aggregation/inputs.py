@@ -10,9 +10,8 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from mlsysops_pipeline.metrics.identity import canonical_attributes
 from mlsysops_processors.aggregation.outputs import Spec, family_of
-from mlsysops_processors.aggregation.rules import attributes_of
+from mlsysops_processors.aggregation.rules import by_key
 from mlsysops_processors.aggregation.windows import SHARD, SHIFT
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from mlsysops_processors.aggregation.distributions import Known
     from mlsysops_processors.aggregation.outputs import Output
-    from mlsysops_processors.aggregation.rules import Attributes, Rule
+    from mlsysops_processors.aggregation.rules import Attribute, Attributes, Rule
 
     Outputs = tuple[Output, ...]
 
@@ -166,16 +165,14 @@ class Inputs:
         self,
         raw_key: int,
         source: Source,
-        wires: Sequence[bytes],
+        attributes: Sequence[Attribute],
         resource: Callable[[], Attributes],
     ) -> int:
-        """The series of a key that `found` does not know. Raises `MalformedError`.
+        """The series of a key that `found` does not know, and `is_unmeant` neither.
 
         `UNMEANT`: no rule means it. `REFUSED`: there is no room; see `overflow`.
         """
-        if raw_key in self._unmeant:
-            return UNMEANT
-        key = hash((source.key, canonical_attributes(wires)))
+        key = _key(source, attributes)
         series = self._by_key.get(key)
         if series is not None:
             aliases = self._aliases.setdefault(series, [])
@@ -183,8 +180,7 @@ class Inputs:
                 aliases.append(raw_key)
                 self._by_key[raw_key] = series
             return series
-        attributes = attributes_of(wires)
-        outputs = self._outputs(source, attributes, resource())
+        outputs = self._outputs(source, by_key(attributes), resource())
         if not outputs:
             if len(self._unmeant) >= _UNMEANT_MAX:
                 self._unmeant.clear()
@@ -239,15 +235,18 @@ class Inputs:
         return list(range(first + SHARD - 1, first - 1, -1))
 
     def overflow(
-        self, source: Source, wires: Sequence[bytes], resource: Callable[[], Attributes]
+        self,
+        source: Source,
+        attributes: Sequence[Attribute],
+        resource: Callable[[], Attributes],
     ) -> tuple[int, Outputs]:
         """A key of a series for which there is no room, and what it goes into."""
-        attributes = attributes_of(wires)
+        point = by_key(attributes)
         outputs = []
-        for spec, _ in self._outputs(source, attributes, resource()):
-            spec.sample(attributes)
+        for spec, _ in self._outputs(source, point, resource()):
+            spec.sample(point)
             outputs.append(spec.overflowing())
-        return hash(canonical_attributes(wires)) ^ source.key, tuple(outputs)
+        return _key(source, attributes), tuple(outputs)
 
     def expired(self, shard: int, before_ns: int) -> list[int]:
         """The series of a shard whose last window began before then, or that never had one."""
@@ -331,3 +330,8 @@ class Inputs:
     def results(self) -> int:
         """How many results are remembered."""
         return sum(len(spec.outputs) for spec in self.specs.values())
+
+
+def _key(source: Source, attributes: Sequence[Attribute]) -> int:
+    """Of a series, the same in whatever order its attributes stand and however they are encoded."""
+    return hash((source.key, *sorted([attribute.identity for attribute in attributes])))

@@ -20,10 +20,10 @@ from mlsysops_pipeline.metrics.walking import CUMULATIVE, NO_VALUE, Place, remov
 from mlsysops_pipeline.pdata.sieve import POINT_NAMES
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, parse, serialize, view
-from mlsysops_pipeline.pdata.wire import length_prefix
+from mlsysops_pipeline.pdata.wire import length_prefix, message_tag
 from mlsysops_processors.aggregation.inputs import REFUSED, UNMEANT
 from mlsysops_processors.aggregation.outputs import ADDED, BUCKETS, CLOSED, GAUGE, RUNNING
-from mlsysops_processors.aggregation.rules import attributes_of
+from mlsysops_processors.aggregation.rules import AttributeReader, by_key
 from mlsysops_processors.aggregation.windows import (
     ENDED,
     FORMS,
@@ -45,8 +45,11 @@ if TYPE_CHECKING:
     from mlsysops_processors.aggregation.rules import Attributes, Rules
     from mlsysops_processors.aggregation.windows import Window, Windows
 
-STEP_POINTS = 1000
-"""Points that are taken at a time, less than two milliseconds."""
+STEP_POINTS = 2000
+"""Points that are taken in a step, about two milliseconds. One that is parsed counts as several."""
+_PARSED_POINTS = 25
+_AT_ONCE = 100
+"""Points of a metric that are looked at together."""
 LATE, FUTURE = "late", "future"
 LIMIT, IMPOSSIBLE, SILENT = "limit", "impossible", "no_value"
 """Why points are not held: their window was closed, or is too far ahead; there is no room for their
@@ -56,6 +59,8 @@ _TOGETHER_MIN = 8
 """Points of a metric that are taken together if that is possible."""
 _ATTRIBUTES = 7
 """The field of a ``NumberDataPoint``'s attributes."""
+_ATTRIBUTES_TAG = message_tag(_ATTRIBUTES)
+_LENGTH_OF_ONE_BYTE = 0x80
 _LONG = {tag: form for (is_long, tag), form in FORMS.items() if is_long}
 _SHORT = {tag: form for (is_long, tag), form in FORMS.items() if not is_long}
 _time_at = Struct("<Q").unpack_from
@@ -87,6 +92,7 @@ class Intake:
         self._passes_impossible = passes_impossible
         self._keeps_original = keeps_original
         self._identities = Identities()
+        self._reader = AttributeReader()
         self._journal: dict[int, tuple[Columns, int, int, Window]] = {}
         self._resource: Attributes | None = None
         self._group: Any = None
@@ -149,8 +155,8 @@ class Intake:
             source = self._inputs.source(place.metric(), metric, kind, rules)
             rest: list[bytes] = []
             every = list(points)
-            for begin in range(0, len(every), STEP_POINTS):
-                step = every[begin : begin + STEP_POINTS] if len(every) > STEP_POINTS else every
+            for begin in range(0, len(every), _AT_ONCE):
+                step = every[begin : begin + _AT_ONCE] if len(every) > _AT_ONCE else every
                 self._take(step, source, kind, rest)
                 self._budget -= len(step)
                 if self._budget <= 0:
@@ -312,13 +318,17 @@ class Intake:
 
     def _take_message(self, wire: bytes, source: Source, rest: list[bytes]) -> None:
         """Any point. Raises `MalformedError`."""
+        self._budget -= _PARSED_POINTS
         point = _parsed(wire, source.kind)
         wires = list(point.attributes)
         suffix = b"".join([_framed_attribute(attribute) for attribute in wires])
         raw_key = hash(suffix) ^ source.key
         series = self._inputs.found(raw_key)
         if series is None:
-            series = self._inputs.learn(raw_key, source, wires, self._resource_attributes)
+            series = UNMEANT
+            if not self._inputs.is_unmeant(raw_key):
+                attributes = self._reader.read(wires)
+                series = self._inputs.learn(raw_key, source, attributes, self._resource_attributes)
         if series == UNMEANT:
             rest.append(wire)
             return
@@ -341,7 +351,9 @@ class Intake:
         start = head(start_ns, time_ns, content) if is_number else b""
         form = _form_of(start) or SERIALIZED
         if series == REFUSED:
-            series, outputs = self._inputs.overflow(source, wires, self._resource_attributes)
+            series, outputs = self._inputs.overflow(
+                source, self._reader.read(wires), self._resource_attributes
+            )
             columns = window.overflow((source.family, outputs), form)
             self.overflown += 1
         else:
@@ -374,7 +386,7 @@ class Intake:
     def _resource_attributes(self) -> Attributes:
         """Of the resource that is being taken; read once."""
         if self._resource is None:
-            self._resource = attributes_of(self._group.resource.attributes)
+            self._resource = by_key(self._reader.read(self._group.resource.attributes))
         return self._resource
 
 
@@ -404,4 +416,6 @@ def _parsed(wire: bytes, kind: str) -> Any:
 
 
 def _framed_attribute(wire: bytes) -> bytes:
+    if len(wire) < _LENGTH_OF_ONE_BYTE:
+        return b"%c%c%b" % (_ATTRIBUTES_TAG, len(wire), wire)
     return length_prefix(_ATTRIBUTES, len(wire)) + wire

@@ -96,8 +96,8 @@ class Spec:
         """Look at a series for which there is no room."""
         if self.sampled < _SAMPLED_MAX:
             self.sampled += 1
-            for key, value in attributes.items():
-                self.offending.setdefault(key, set()).add(hash(value))
+            for key, attribute in attributes.items():
+                self.offending.setdefault(key, set()).add(attribute.identity)
 
     @property
     def offender(self) -> bytes:

@@ -49,6 +49,7 @@ class Reporting:
         labels = self._labels = {"processor": str(settings.id), "otel.signal": "metrics"}
         meter = settings.meter
         self._outgoing = meter.counter("otelcol_processor_outgoing_items", "{item}").bind(labels)
+        self._incoming = meter.counter("otelcol_processor_incoming_items", "{item}").bind(labels)
         self._points = meter.counter(
             f"{_PREFIX}exceptions", "{datapoint}", "Points that are not simply aggregated, by cause"
         )
@@ -107,6 +108,12 @@ class Reporting:
     def handed_on(self, items: int) -> None:
         """Results were taken by the next stage."""
         self._outgoing.add(items)
+
+    def passed_on(self, incoming: int, outgoing: int) -> None:
+        """A request was taken, and so much of it was handed on."""
+        self._incoming.add(incoming)
+        if outgoing:
+            self._outgoing.add(outgoing)
 
     def _count(self, cause: str, points: int) -> None:
         self._points.bind({**self._labels, "cause": cause}).add(points)

@@ -3,37 +3,75 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from mlsysops_pipeline.errors import MalformedError
+from mlsysops_pipeline.metrics.identity import canonical_pairs
 from mlsysops_pipeline.patterns import compile_pattern
 from mlsysops_pipeline.pdata import any_values
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, serialize, view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from mlsysops_processors.aggregation.config import Function, RuleConfig
 
-Attributes = dict[bytes, bytes]
-"""Keys and serialized ``AnyValue``s; of equal keys the first counts."""
 _NAMES_MAX = 10_000
 """Names of metrics whose rules are remembered."""
+_PAIRS_MAX, _PAIR_BYTES_MAX = 20_000, 200
+"""Attributes that are remembered with what they are, and how long they may be."""
 
 
-def attributes_of(wires: Iterable[bytes]) -> Attributes:
-    """Serialized ``KeyValue``s as a dict. Raises `MalformedError`."""
-    parse = view(Signal.METRICS, Depth.FULL, "KeyValue").FromString
+class Attribute(NamedTuple):
+    """A key, a serialized ``AnyValue`` and ``KeyValue``, and a hash of both in any encoding."""
+
+    key: bytes
+    value: bytes
+    pair: bytes
+    identity: int
+
+
+Attributes = dict[bytes, Attribute]
+"""By key; of equal keys the first counts."""
+
+
+class AttributeReader:
+    """Reads serialized ``KeyValue``s, which are the same ones over and over again."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Attribute] = {}
+
+    def read(self, wires: Iterable[bytes]) -> list[Attribute]:
+        """In the order in which they stand. Raises `MalformedError`."""
+        known = self._known
+        return [known.get(wire) or self._read(wire) for wire in wires]
+
+    def _read(self, wire: bytes) -> Attribute:
+        try:
+            pair: Any = view(Signal.METRICS, Depth.FULL, "KeyValue").FromString(wire)
+        except DecodeError as error:
+            raise MalformedError(f"no protobuf attribute: {error}") from error
+        value = serialize(pair.value)
+        found = Attribute(
+            pair.key, value, any_values.key_value(pair.key, value), hash(canonical_pairs((pair,)))
+        )
+        if len(self._known) >= _PAIRS_MAX:
+            self._known.clear()
+        if len(wire) <= _PAIR_BYTES_MAX:
+            self._known[wire] = found
+        return found
+
+
+def by_key(attributes: Iterable[Attribute]) -> Attributes:
+    """As a dict."""
     found: Attributes = {}
-    try:
-        for wire in wires:
-            pair: Any = parse(wire)
-            found.setdefault(pair.key, serialize(pair.value))
-    except DecodeError as error:
-        raise MalformedError(f"no protobuf attribute: {error}") from error
+    for attribute in attributes:
+        found.setdefault(attribute.key, attribute)
     return found
 
 
@@ -73,8 +111,8 @@ class Rule:
     def matches(self, point: Attributes, resource: Attributes) -> bool:
         """Whether a series is meant."""
         for key, value in self._match:
-            found = point.get(key)
-            if (resource.get(key) if found is None else found) != value:
+            found = point.get(key) or resource.get(key)
+            if found is None or found.value != value:
                 return False
         return True
 
@@ -85,8 +123,8 @@ class Rule:
             return Kept(
                 _pairs(resource, resource.keys() - gone), _pairs(point, point.keys() - gone)
             )
-        of_point = self._by & point.keys()
-        of_resource = (self._by - of_point) & resource.keys()
+        of_point = [key for key in self._by if key in point]
+        of_resource = [key for key in self._by if key in resource and key not in point]
         return Kept(_pairs(resource, of_resource), _pairs(point, of_point))
 
 
@@ -107,5 +145,5 @@ class Rules:
         return found
 
 
-def _pairs(attributes: Mapping[bytes, bytes], keys: Iterable[bytes]) -> tuple[bytes, ...]:
-    return tuple(sorted(any_values.key_value(key, attributes[key]) for key in keys))
+def _pairs(attributes: Attributes, keys: Iterable[bytes]) -> tuple[bytes, ...]:
+    return tuple(sorted([attributes[key].pair for key in keys]))

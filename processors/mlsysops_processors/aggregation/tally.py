@@ -146,6 +146,9 @@ class Tally:
         count = len(values)
         mean = float(exact_sum(values)) / count
         squares = float(exact_sum([(value - mean) * (value - mean) for value in values]))
+        if not self.count:
+            self._mean, self._squares = mean, squares
+            return
         both = self.count + count
         apart = mean - self._mean
         self._squares += squares + apart * apart * self.count * count / both
