@@ -15,6 +15,7 @@ from mlsysops_pipeline.errors import MalformedError
 from mlsysops_pipeline.judging import Judge
 from mlsysops_pipeline.patterns import compile_pattern
 from mlsysops_pipeline.pdata import any_values
+from mlsysops_pipeline.pdata.picking import Picker
 from mlsysops_pipeline.pdata.sieve import Opened, keep_groups
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, view
@@ -195,15 +196,8 @@ def _item_passes(
     selection = Selection(include, exclude)
     if not selection:
         return []
-    message = "LogRecord" if signal is Signal.LOGS else "Span"
-    given = [match for match in (include, exclude) if match is not None]
-    depth = Depth.POINT
-    if any(match.log_bodies for match in given):
-        depth = Depth.FULL
-    elif any(match.attributes for match in given):
-        depth = Depth.ATTRIBUTES
     pairs = view(signal, Depth.FULL, "KeyValue").FromString
-    item_class = view(signal, depth, message).FromString
+    items_test = _ItemTest(signal, selection, [m for m in (include, exclude) if m is not None])
 
     def by_item(wire: bytes, _metadata: Metadata) -> bytes:
         opened = Opened(signal, wire)
@@ -224,15 +218,58 @@ def _item_passes(
             verdict = selection.of_group(shared)
             for _, items, _ in opened.lists(scope_group):
                 if verdict is Verdict.EACH:
-                    wanted += [
-                        selection.of_item(shared, signal, _parsed(item_class, item))
-                        for item in items
-                    ]
+                    wanted += items_test.run(items, shared)
                 else:
                     wanted += [verdict is Verdict.ALL] * len(items)
         return opened.keep_items(wanted)
 
     return [by_item]
+
+
+class _ItemTest:
+    """Whether items are meant, decided once for all that look the same to the criteria."""
+
+    def __init__(self, signal: Signal, selection: Selection, given: Sequence[MatchConfig]) -> None:
+        self._signal = signal
+        self._selection = selection
+        message = "LogRecord" if signal is Signal.LOGS else "Span"
+        has_bodies = any(match.log_bodies for match in given)
+        self._by_look = not has_bodies
+        self._open = view(signal, Depth.POINT if self._by_look else Depth.FULL, message).FromString
+        self._open_all = view(signal, Depth.FULL, message).FromString
+        keys = {entry.key.encode() for match in given for entry in match.attributes}
+        self._pick = Picker(keys).pick if keys else None
+        names = ("severity_number", "severity_text") if signal is Signal.LOGS else ("name", "kind")
+        if signal is Signal.LOGS:
+            used = (
+                any(match.log_severity_number is not None for match in given),
+                any(match.log_severity_texts for match in given),
+            )
+        else:
+            used = (
+                any(match.span_names for match in given),
+                any(match.span_kinds for match in given),
+            )
+        self._fields = [name for name, is_used in zip(names, used, strict=True) if is_used]
+
+    def run(self, items: Any, shared: Callable[[Criteria], bool]) -> list[bool]:
+        """The same for each item of a scope. Raises `MalformedError`."""
+        of_item, signal = self._selection.of_item, self._signal
+        if not self._by_look:
+            return [of_item(shared, signal, _parsed(self._open, item)) for item in items]
+        known: dict[tuple[Any, ...], bool] = {}
+        found = []
+        for wire in items:
+            item: Any = _parsed(self._open, wire)
+            look = tuple([getattr(item, name) for name in self._fields])
+            if self._pick is not None:
+                look += self._pick(item.attributes[:])
+            answer = known.get(look)
+            if answer is None:
+                answer = of_item(shared, signal, _parsed(self._open_all, wire))
+                known[look] = answer
+            found.append(answer)
+        return found
 
 
 def _parsed(parse: Callable[[bytes], Any], wire: bytes) -> Any:
