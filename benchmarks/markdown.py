@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _SIZED = re.compile(r"(.+) (\d+)")
 _GROWN = re.compile(r"(.+) (\d+) (series|connections|pipelines)")
-_MEMORY_PLOTS = ("overload", "saturated", "node")
+_MEMORY_PLOTS = ("overload grpc", "overload own", "saturated", "node")
 
 
 def write(json_path: Path, document: dict[str, Any]) -> list[Path]:
@@ -182,7 +182,10 @@ def _plots(document: dict[str, Any]) -> Iterator[tuple[str, Plot]]:
         }
         if memory:
             title = f"Resident memory: {largest}"
-            yield f"memory-{start}", Plot(title, Axis("seconds"), Axis("MiB"), memory)
+            yield (
+                "memory-" + start.replace(" ", "-"),
+                Plot(title, Axis("seconds"), Axis("MiB"), memory),
+            )
 
 
 def _cost_by_size(document: dict[str, Any]) -> Iterator[tuple[str, Plot]]:

@@ -22,7 +22,7 @@ _ROOT = Path(__file__).parent.parent
 FOLDER = Path("benchmarks/report")
 _BEGIN = "<!-- measurements: written by `python -m benchmarks publish` -->"
 _END = "<!-- /measurements -->"
-_SHOWN = ("cost-forward-grpc-metrics-x10", "memory-overload", "growth-series-grpc-memory")
+_SHOWN = ("cost-forward-grpc-metrics-x10", "memory-overload-grpc", "growth-series-grpc-memory")
 """The plots that the top-level README shows, where they are there."""
 
 

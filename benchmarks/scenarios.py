@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "scenarios"
 _CONFIGS = Path(__file__).parent / "configs"
 _ROTEL_COMPRESSIONS = {"none", "gzip"}
-_MINUTE_S = 60
+_LONG_S = 30
 FIGURES = {
     "ready_s": "s until ready",
     "resident_mib": "MiB resident",
@@ -176,7 +176,7 @@ def read(folder: Path = FOLDER, *, quick: bool = False, figures: bool = False) -
     """All scenarios of a folder. ``quick``: only those that their files name for a short run.
 
     ``figures``: only those with a goal, and those that are named for the plots of the top-level
-    README; but none that takes minutes. Raises `ValueError` for a file with an unknown key.
+    README; but none of half a minute or more. Raises `ValueError` for a file with an unknown key.
     """
     return [
         one
@@ -211,7 +211,7 @@ def _read_file(path: Path, *, quick: bool, figures: bool) -> Iterator[Scenario]:
         if quick and "quick" in plan and not matches(one.name, plan["quick"]):
             continue
         shown = one.goals or matches(one.name, plan.get("figures", []))
-        if figures and (not shown or plan.get("seconds", 0) > _MINUTE_S):
+        if figures and (not shown or plan.get("seconds", 0) >= _LONG_S):
             continue
         yield one
 

@@ -75,9 +75,7 @@ class Session:
                 self.results.append(result)
                 progress.print(report.row(result))
 
-    def _fail(
-        self, peer: Peer, scenario: Scenario, error: Exception, progress: Progress
-    ) -> None:
+    def _fail(self, peer: Peer, scenario: Scenario, error: Exception, progress: Progress) -> None:
         """One that cannot do a scenario must not take away the figures of the others."""
         if lacks := _LACKS.search(str(error)):
             progress.print(f"{scenario.name:<46}{peer.name:<20} absent: has no {lacks[1]}")

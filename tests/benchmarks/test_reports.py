@@ -263,7 +263,8 @@ def test_every_goal_of_a_scenario_file_belongs_to_a_scenario() -> None:
 def test_what_the_top_level_readme_shows_are_the_goals_and_the_sizes() -> None:
     shown = {one.name: one for one in scenarios.read(figures=True)}
     named = {one.name for one in scenarios.read() if one.goals}
-    assert named - shown.keys() == {"overload grpc metrics x10 1000"}  # it takes minutes
+    # What takes long is measured by itself.
+    assert {"overload"} == {name.split()[0] for name in named - shown.keys()}
     assert {f"forward grpc metrics x10 {size}" for size in (10, 100, 1000, 8000)} < shown.keys()
 
 
