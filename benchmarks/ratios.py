@@ -1,4 +1,4 @@
-"""What a figure is, divided by that of the Go collector in the same session; what goals became of."""
+"""What a figure is, divided by that of the Go collector in the same session; and the goals."""
 
 from __future__ import annotations
 

@@ -199,7 +199,8 @@ def matches(name: str, wanted: list[str]) -> bool:
 _KEYS = {
     "name", "config", "arguments", "idle", "transports", "workloads", "sizes", "connections",
     "in_flight", "sink", "compression", "rotel", "series", "page_s", "scrape", "quick", "at_most",
-    "seconds", "runs_max", "tls", "arrives", "arrives_as", "at_least", "mode", "pipelines", "figures",
+    "seconds", "runs_max", "tls", "arrives", "arrives_as", "at_least", "mode", "pipelines",
+    "figures",
 }  # fmt: skip
 
 
