@@ -131,10 +131,10 @@ class Opened:
                     _prune(children, [_prune_points(metric, flags) for metric in children])
                 if not children:
                     empty_scopes.append(inner)
-            _delete(scope_groups, empty_scopes)
+            delete(scope_groups, empty_scopes)
             if not scope_groups:
                 empty_groups.append(index)
-        _delete(groups, empty_groups)
+        delete(groups, empty_groups)
         return serialize(self.message)
 
 
@@ -154,11 +154,11 @@ def _prune(children: Any, wanted: Sequence[bool]) -> None:
     if not any(wanted):
         del children[:]
         return
-    _delete(children, [index for index, is_wanted in enumerate(wanted) if not is_wanted])
+    delete(children, [index for index, is_wanted in enumerate(wanted) if not is_wanted])
 
 
-def _delete(children: Any, indices: Sequence[int]) -> None:
-    """Delete by ascending index, neighbours at once."""
+def delete(children: Any, indices: Sequence[int]) -> None:
+    """Delete messages of a repeated field by ascending index, neighbours at once."""
     end = len(indices)
     while end:
         start = end - 1

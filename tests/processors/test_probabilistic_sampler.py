@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from mlsysops_pipeline import Collector
 from mlsysops_pipeline.config.decode import parse_config
 from mlsysops_pipeline.errors import ConfigError, MalformedError
+from mlsysops_pipeline.functions.attributes import from_python
+from mlsysops_pipeline.pdata.any_values import key_value
 from mlsysops_pipeline.pdata.payload import Payload
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, view
@@ -125,21 +127,40 @@ def test_a_smaller_percentage_keeps_a_part_of_what_a_larger_keeps(
     assert {span.trace_id for span in read(few)} <= {span.trace_id for span in read(many)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     trace_id=st.one_of(st.binary(min_size=16, max_size=16), st.binary(max_size=3)),
-    percentage=st.one_of(st.floats(1e-6, 100), st.sampled_from([0, 100])),
+    keys=st.fixed_dictionaries(
+        {
+            "sampling_percentage": st.one_of(st.floats(1e-6, 100), st.sampled_from([0, 100])),
+            "mode": st.sampled_from(["hash_seed", "proportional", "equalizing"]),
+            "fail_closed": st.booleans(),
+            "attribute_source": st.sampled_from(["traceID", "record"]),
+            "from_attribute": st.sampled_from(["", "id"]),
+            "sampling_priority": st.sampled_from(["", "priority"]),
+        }
+    ),
+    attributes=st.dictionaries(
+        st.sampled_from(["id", "priority", "sampling.threshold", "sampling.priority", "x"]),
+        st.one_of(st.integers(-1, 200), st.sampled_from(["", "8", "text"]), st.just(0.5)),
+        max_size=3,
+    ),
+    is_logs=st.booleans(),
 )
-def test_the_short_way_for_spans_decides_and_writes_as_the_long_one(
-    trace_id: bytes, percentage: float
+def test_the_short_way_decides_and_writes_as_the_long_one(
+    trace_id: bytes, keys: dict[str, Any], attributes: dict[str, Any], *, is_logs: bool
 ) -> None:
-    rules = parse_config(Config, {"sampling_percentage": percentage}).rules()
-    sampler = Sampler(rules, is_logs=False)
-    opened: Any = view(Signal.TRACES, Depth.POINT, "Span")
-    one, other = opened(trace_id=trace_id), opened(trace_id=trace_id)
-
-    assert sampler._decision(other) == sampler.keeps(one)
-    assert other == one
+    rules = parse_config(Config, keys).rules()
+    sampler = Sampler(rules, is_logs=is_logs)
+    signal, name = (Signal.LOGS, "LogRecord") if is_logs else (Signal.TRACES, "Span")
+    opened: Any = view(signal, Depth.POINT, name)
+    pairs = [key_value(key.encode(), from_python(content)) for key, content in attributes.items()]
+    wire = opened(trace_id=trace_id, attributes=pairs).SerializeToString()
+    for _ in range(2):  # the second time what is remembered counts
+        one, other = opened.FromString(wire), opened.FromString(wire)
+        decision = sampler._decision(other)
+        assert decision == sampler.keeps(one, is_short=sampler.may_be_short(wire))
+        assert other == one or not decision[0]
 
 
 def test_a_level_behind_another_that_follows_the_w3c_keeps_what_both_want() -> None:

@@ -15,13 +15,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from google.protobuf.message import DecodeError
-
 from mlsysops_pipeline.component import Factory, Kind
 from mlsysops_pipeline.config.schema import ComponentConfig, Finding
-from mlsysops_pipeline.errors import MalformedError
+from mlsysops_pipeline.pdata.sieve import delete
 from mlsysops_pipeline.pdata.signal import Signal
-from mlsysops_pipeline.pdata.views import Depth, parse, serialize, view
+from mlsysops_pipeline.pdata.views import Depth, parse, serialize
 from mlsysops_processors.probabilistic_sampler.numbers import SMALLEST_PROBABILITY
 from mlsysops_processors.probabilistic_sampler.sampling import Mode, Rules, Sampler
 
@@ -132,23 +130,18 @@ class SamplerProcessor:
             if is_logs
             else ("resource_spans", "scope_spans", "spans")
         )
-        read = view(signal, Depth.POINT, "LogRecord" if is_logs else "Span").FromString
-        request = parse(signal, Depth.RECORD, wire)
+        request = parse(signal, Depth.POINT, wire)
+        is_short = sampler.may_be_short(wire)
         for resource in getattr(request, group):
             for scope in getattr(resource, inner):
-                closed = getattr(scope, items)
-                kept = []
-                for item in closed:
-                    try:
-                        opened = read(item)
-                    except DecodeError as error:
-                        raise MalformedError(f"no protobuf item of {signal}: {error}") from error
-                    key = sampler.keeps(opened)
+                opened = getattr(scope, items)
+                gone = []
+                for index, item in enumerate(opened):
+                    key = sampler.keeps(item, is_short=is_short)
                     counts[key] = counts.get(key, 0) + 1
-                    if key[0]:
-                        kept.append(serialize(opened))
-                del closed[:]  # rebuilt, as taking out single ones moves all behind them
-                closed.extend(kept)
+                    if not key[0]:
+                        gone.append(index)
+                delete(opened, gone)
             _keep_filled(getattr(resource, inner), items)
         _keep_filled(getattr(request, group), inner)
         return serialize(request) if getattr(request, group) else b""

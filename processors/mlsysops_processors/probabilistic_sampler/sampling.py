@@ -8,11 +8,17 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlsysops_pipeline.functions.attributes import Attributes
+from mlsysops_pipeline.functions.attributes import Attributes, from_python
 from mlsysops_pipeline.pdata import any_values
+from mlsysops_pipeline.pdata.picking import Picker
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, view
-from mlsysops_processors.probabilistic_sampler.carriers import RecordAttributes, TraceState
+from mlsysops_processors.probabilistic_sampler.carriers import (
+    RANDOMNESS,
+    THRESHOLD,
+    RecordAttributes,
+    TraceState,
+)
 from mlsysops_processors.probabilistic_sampler.numbers import (
     ALWAYS,
     HIGHEST,
@@ -24,6 +30,7 @@ from mlsysops_processors.probabilistic_sampler.numbers import (
     probability_of,
     seeded,
     threshold_of,
+    write_randomness,
     write_threshold,
 )
 
@@ -35,8 +42,13 @@ PRIORITY = "sampling_priority"
 MISSING = "missing_randomness"
 HASH = "trace_id_hash"
 _KEPT, _LEFT = (True, HASH), (False, HASH)
+_KEPT_W3C, _LEFT_W3C = (True, "trace_id_w3c"), (False, "trace_id_w3c")
+_LEFT_MISSING = (False, MISSING)
 _KNOWN_MAX = 4096
-"""Trace ids whose hash is remembered."""
+"""Trace ids and attributes whose hash is remembered."""
+_KEY_BYTES_MAX = 512
+_MARK = b"sampling."
+"""Where this is not in the bytes of items, none has an attribute that is about sampling."""
 _SPAN_PRIORITY = "sampling.priority"
 _SPAN_PRIORITY_BYTES = _SPAN_PRIORITY.encode()
 _NUMBER = re.compile(r"[0-9.eE+\-]{1,64}|[+-]?[iI][nN][fF]")
@@ -69,12 +81,16 @@ class Sampler:
     """Decides for the items of one signal. `keeps` changes an item that is kept."""
 
     __slots__ = (
+        "_hashes",
         "_known",
+        "_marks",
         "_probability",
         "_rules",
+        "_source",
         "_state",
         "_suffix",
         "_threshold",
+        "_without",
         "is_logs",
     )
 
@@ -85,34 +101,93 @@ class Sampler:
         percentage = min(rules.percentage, 100.0)
         self._probability = max(percentage / 100, SMALLEST_PROBABILITY)
         self._threshold = NEVER
+        self._without = _LEFT_MISSING if rules.fail_closed else None
+        """The short decision about what has no randomness."""
         self._suffix = b""
-        """What spans get behind their randomness, where they may be decided in short."""
+        """What kept items get, where they may be decided in short."""
         self._known: dict[bytes, int] = {}
+        self._hashes: dict[bytes, int] = {}
+        self._source = Picker((rules.from_attribute.encode("utf-8", "replace"),))
+        self._marks = [_MARK]
+        """What is not in the bytes of items that may be decided in short."""
+        if is_logs and rules.priority:
+            self._marks.append(rules.priority.encode("utf-8", "replace"))
         if percentage and rules.mode is Mode.HASH_SEED:
             self._threshold = hash_threshold(percentage)
-            if self._threshold < NEVER and not is_logs:
-                self._suffix = f";th:{write_threshold(self._threshold)}".encode()
         elif percentage:
             self._threshold = threshold_of(self._probability, rules.precision) or ALWAYS
+        if self._threshold < NEVER:
+            threshold = write_threshold(self._threshold)
+            pair = any_values.key_value(THRESHOLD.encode(), from_python(threshold))
+            self._suffix = pair if is_logs else b"th:" + threshold.encode()
 
-    def keeps(self, item: Any) -> tuple[bool, str]:
-        """Whether an opened span or log record is kept, and by which policy."""
-        if self._suffix and not item.trace_state and not _has_priority(item.attributes):
-            randomness = self._of_trace(item.trace_id)
-            if randomness is not None:
-                if randomness < self._threshold:
-                    return _LEFT
-                item.trace_state = b"ot=rv:%014x%b" % (randomness, self._suffix)
-                return _KEPT
+    def may_be_short(self, wire: bytes) -> bool:
+        """Whether no item of a request can have an attribute that says something of sampling."""
+        return bool(self._suffix) and not any(mark in wire for mark in self._marks)
+
+    def keeps(self, item: Any, *, is_short: bool) -> tuple[bool, str]:
+        """Whether an opened span or log record is kept, and by which policy.
+
+        ``is_short``: what `may_be_short` says of the bytes that it is from.
+        """
+        if is_short:
+            found = self._short_log(item) if self.is_logs else self._short_span(item)
+            if found is not None:
+                return found
         return self._decision(item)
 
+    def _short_span(self, span: Any) -> tuple[bool, str] | None:
+        """The decision about a span that carries nothing; nothing if it has no trace id."""
+        if span.trace_state:
+            return None
+        randomness = self._of_trace(span.trace_id)
+        if randomness is None:
+            return self._without
+        is_hashed = self._rules.mode is Mode.HASH_SEED
+        if randomness < self._threshold:
+            return _LEFT if is_hashed else _LEFT_W3C
+        if is_hashed:
+            span.trace_state = b"ot=rv:%014x;%b" % (randomness, self._suffix)
+            return _KEPT
+        span.trace_state = b"ot=" + self._suffix
+        return _KEPT_W3C
+
+    def _short_log(self, record: Any) -> tuple[bool, str] | None:
+        """The same of a log record; nothing if it has no randomness."""
+        if self._rules.mode is not Mode.HASH_SEED:
+            randomness = self._of_trace(record.trace_id)
+            if randomness is None:
+                return self._without
+            if randomness < self._threshold:
+                return _LEFT_W3C
+            record.attributes.append(self._suffix)
+            return _KEPT_W3C
+        policy = HASH
+        randomness = self._of_trace(record.trace_id) if self._rules.by_trace_id else None
+        if randomness is None:
+            policy = self._rules.from_attribute
+            pairs = self._source.pick(record.attributes[:]) if policy else ()
+            if not pairs:
+                return self._without
+            randomness = self._hashes.get(pairs[0])
+            if randomness is None:
+                data = self._attribute(record)
+                if not data:
+                    return None
+                randomness = _remembered(self._hashes, pairs[0], hashed(data, self._state))
+        if randomness < self._threshold:
+            return False, policy
+        content = from_python(write_randomness(randomness))
+        record.attributes.extend((any_values.key_value(RANDOMNESS.encode(), content), self._suffix))
+        return True, policy
+
     def _of_trace(self, trace_id: bytes) -> int | None:
-        """The hash of a trace id, remembered: spans of a trace come together. ``None`` of none."""
+        """The randomness of a trace id, nothing of none; spans of a trace come together."""
         known = self._known.get(trace_id)
         if known is None and any(trace_id):
-            if len(self._known) >= _KNOWN_MAX:
-                self._known.clear()
-            known = self._known[trace_id] = hashed(trace_id, self._state)
+            if self._rules.mode is not Mode.HASH_SEED:
+                return of_trace_id(trace_id)
+            known = _remembered(self._known, trace_id, hashed(trace_id, self._state))
         return known
 
     def _decision(self, item: Any) -> tuple[bool, str]:
@@ -211,6 +286,14 @@ class Sampler:
         if not number:
             return NEVER
         return threshold_of(min(number / 100, 1.0), self._rules.precision)
+
+
+def _remembered(known: dict[bytes, int], key: bytes, randomness: int) -> int:
+    if len(known) >= _KNOWN_MAX:
+        known.clear()
+    if len(key) <= _KEY_BYTES_MAX:
+        known[key] = randomness
+    return randomness
 
 
 def _has_priority(closed: Any) -> bool:
