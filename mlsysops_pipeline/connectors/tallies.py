@@ -15,12 +15,14 @@ from google.protobuf.message import DecodeError
 from mlsysops_pipeline.conditions import Scene, attributes_of
 from mlsysops_pipeline.errors import MalformedError
 from mlsysops_pipeline.pdata.any_values import serialize
+from mlsysops_pipeline.pdata.picking import Picker, opened
+from mlsysops_pipeline.pdata.sieve import GROUP_NAMES
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, parse, view
 from mlsysops_pipeline.pdata.views import serialize as serialized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mlsysops_pipeline.conditions import Condition
     from mlsysops_pipeline.pdata.payload import Payload
@@ -36,8 +38,6 @@ _SERIES_MAX = 100_000
 """Results of one resource group. Attributes with more values than this are left out of sums."""
 
 Pairs: TypeAlias = "Sequence[Any]"
-Read: TypeAlias = "Callable[[Pairs], dict[str, Any]]"
-"""What conditions see of attributes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,8 +66,8 @@ class Tally:
         self._left = _SERIES_MAX
         self.left_out = 0
 
-    def add(self, rule: Rule, places: Sequence[Pairs], scene: Scene) -> None:
-        """Add one item, whose attributes are in ``places``, the nearest first."""
+    def add(self, rule: Rule, places: Sequence[Pairs], scene: Scene, items: int) -> None:
+        """Add items that look the same. Their attributes are in ``places``, the nearest first."""
         amount: float | None = 1
         if rule.amount is not None:
             value = _find(places, rule.source)
@@ -87,10 +87,10 @@ class Tally:
         place = tuple(key)
         if place not in totals:
             if not self._left:
-                self.left_out += 1
+                self.left_out += items
                 return
             self._left -= 1
-        totals[place] = totals.get(place, 0) + amount
+        totals[place] = totals.get(place, 0) + amount * items
 
     def write(self, metrics: Any, time_ns: int) -> int:
         """Add the results to the ``metrics`` of a scope; how many points there are."""
@@ -119,24 +119,44 @@ def _find(places: Sequence[Pairs], key: bytes) -> Any:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The rules for one kind of item, and what they look at.
+
+    ``picker``: finds the attributes; ``None``: none matters, and items are only counted.
+    ``judges``: whether a condition wants to see anything.
+    """
+
+    rules: tuple[Rule, ...]
+    picker: Picker | None
+    judges: bool
+
+    @classmethod
+    def of(cls, rules: Sequence[Rule]) -> Look:
+        """What these rules look at."""
+        keys = {key for rule in rules for key, _ in rule.attributes}
+        keys |= {rule.source for rule in rules if rule.amount is not None}
+        keys |= {key for rule in rules for condition in rule.conditions for key in condition.keys}
+        judges = any(rule.conditions for rule in rules)
+        return cls(tuple(rules), Picker(keys) if keys or judges else None, judges)
+
+
 def tally(
-    payload: Payload, rules: Mapping[str, Sequence[Rule]], scope: str, time_ns: int
+    payload: Payload, looks: Mapping[str, Look], scope: str, time_ns: int
 ) -> tuple[bytes, int, int]:
     """A request of metrics, the points in it, and the items that had no room.
 
     Empty if nothing was added up. Raises `MalformedError`.
     """
     result: Any = view(Signal.METRICS, Depth.FULL)()
-    read = attributes_of if _judges(rules) else _nothing
     points = left_out = 0
     for wire in payload.wires:
-        request = parse(payload.signal, Depth.ATTRIBUTES, wire)
+        request = parse(payload.signal, Depth.POINT, wire)
         for _, groups in request.ListFields()[:1]:
             for group in groups:
                 found = Tally()
-                for kind, places, scene in _items(payload, group, read):
-                    for rule in rules[kind]:
-                        found.add(rule, places, scene)
+                resource = [opened(pair) for pair in group.resource.attributes]
+                _Group(payload, looks, found, resource).add(group)
                 made = view(Signal.METRICS, Depth.FULL, "ResourceMetrics")()
                 points_made = _write(made, group, found, scope, time_ns)
                 if points_made:
@@ -152,72 +172,112 @@ def _write(made: Any, group: Any, found: Tally, scope: str, time_ns: int) -> int
     points = found.write(scope_metrics.metrics, time_ns)
     if points:
         for pair in group.resource.attributes:
-            made.resource.attributes.add().ParseFromString(pair.SerializePartialToString())
+            made.resource.attributes.add().ParseFromString(pair)
     return points
 
 
-def _judges(rules: Mapping[str, Sequence[Rule]]) -> bool:
-    """Whether a condition wants to see anything."""
-    return any(rule.conditions for of_kind in rules.values() for rule in of_kind)
+class _Group:
+    """A resource group whose items are added up, once for all that look the same in a scope."""
 
+    def __init__(
+        self, payload: Payload, looks: Mapping[str, Look], tally_: Tally, resource: Pairs
+    ) -> None:
+        self._signal = payload.signal
+        self._looks = looks
+        self._tally = tally_
+        self._resource = resource
+        self._outer: tuple[Pairs, Pairs] = ((), resource)
+        self._scene = Scene(payload.metadata, attributes_of(resource))
 
-def _nothing(_: Pairs) -> dict[str, Any]:
-    return {}
+    def add(self, group: Any) -> None:
+        """Add all that is in it. Raises `MalformedError`."""
+        name = GROUP_NAMES[self._signal]
+        for scope in getattr(group, f"scope_{name}"):
+            attributes = [opened(pair) for pair in scope.scope.attributes]
+            self._outer = (attributes, self._resource)
+            self._scene.scope = attributes_of(attributes)
+            if self._signal is Signal.LOGS:
+                self._add("logs", scope.log_records)
+            elif self._signal is Signal.TRACES:
+                self._add("spans", scope.spans, named=self._looks["spans"].judges)
+                self._add_events(scope.spans)
+            else:
+                self._add_metrics(scope.metrics)
 
+    def _add(self, kind: str, items: Any, *, named: bool = False) -> None:
+        """Add items, which have attributes. ``named``: each has a name that matters."""
+        look = self._looks[kind]
+        if not look.rules or not items:
+            return
+        counts: dict[tuple[bytes, ...], int] = {}
+        _count(look, items, counts, named=named)
+        self._add_counts(look, counts, named=named)
 
-def _items(
-    payload: Payload, group: Any, read: Read
-) -> Iterator[tuple[str, Sequence[Pairs], Scene]]:
-    """Everything in a resource group that can be added up."""
-    resource = group.resource.attributes
-    scene = Scene(payload.metadata, read(resource))
-    signal = payload.signal
-    scopes = (
-        group.scope_metrics
-        if signal is Signal.METRICS
-        else group.scope_logs
-        if signal is Signal.LOGS
-        else group.scope_spans
-    )
-    for scope in scopes:
-        outer = (scope.scope.attributes, resource)
-        scene.scope = read(scope.scope.attributes)
-        if signal is Signal.LOGS:
-            for record in scope.log_records:
-                scene.item = read(record.attributes)
-                yield "logs", (record.attributes, *outer), scene
-        elif signal is Signal.TRACES:
-            yield from _spans(scope, outer, scene, read)
-        else:
-            yield from _metrics(scope, outer, scene, read)
+    def _add_counts(
+        self, look: Look, counts: dict[tuple[bytes, ...], int], *, named: bool = False
+    ) -> None:
+        for key, count in counts.items():
+            pairs = key
+            if named:
+                self._scene.name, pairs = key[0].decode(errors="replace"), key[1:]
+            self._add_all(look, [opened(pair) for pair in pairs], count)
 
+    def _add_all(self, look: Look, pairs: Pairs, items: int) -> None:
+        self._scene.item = attributes_of(pairs) if look.judges else {}
+        for rule in look.rules:
+            self._tally.add(rule, (pairs, *self._outer), self._scene, items)
 
-def _spans(
-    scope: Any, outer: tuple[Pairs, Pairs], scene: Scene, read: Read
-) -> Iterator[tuple[str, Sequence[Pairs], Scene]]:
-    open_event = view(Signal.TRACES, Depth.FULL, "Span.Event").FromString
-    for span in scope.spans:
-        scene.item, scene.name = read(span.attributes), span.name.decode(errors="replace")
-        yield "spans", (span.attributes, *outer), scene
-        for event in span.events:
+    def _add_events(self, spans: Any) -> None:
+        look = self._looks["spanevents"]
+        if not look.rules:
+            return
+        if look.picker is None:
+            count = sum([len(span.events) for span in spans])
+            if count:
+                self._add_all(look, (), count)
+            return
+        open_event = view(Signal.TRACES, Depth.TEXT, "Span.Event").FromString
+        events: list[Any] = []
+        for span in spans:
             try:
-                opened: Any = open_event(event)
+                events += map(open_event, span.events)
             except DecodeError as error:
                 raise MalformedError(f"no protobuf event of a span: {error}") from error
-            yield "spanevents", (opened.attributes, *outer), scene
+        self._add("spanevents", events)
+
+    def _add_metrics(self, metrics: Any) -> None:
+        of_metrics, of_points = self._looks["metrics"], self._looks["datapoints"]
+        counts: dict[tuple[bytes, ...], int] = {}
+        for metric in metrics:
+            if of_metrics.rules or of_points.judges:
+                self._scene.item, self._scene.name = {}, metric.name.decode(errors="replace")
+            for rule in of_metrics.rules:
+                self._tally.add(rule, self._outer, self._scene, 1)
+            kind = metric.WhichOneof("data") if of_points.rules else None
+            if kind is None:
+                continue
+            points = getattr(metric, kind).data_points
+            if of_points.judges:  # the name of the metric may matter
+                self._add("datapoints", points)
+            else:
+                _count(of_points, points, counts)
+        self._add_counts(of_points, counts)
 
 
-def _metrics(
-    scope: Any, outer: tuple[Pairs, Pairs], scene: Scene, read: Read
-) -> Iterator[tuple[str, Sequence[Pairs], Scene]]:
-    for metric in scope.metrics:
-        scene.item, scene.name = {}, metric.name.decode(errors="replace")
-        yield "metrics", outer, scene
-        kind = metric.WhichOneof("data")
-        if kind is not None:
-            for point in getattr(metric, kind).data_points:
-                scene.item = read(point.attributes)
-                yield "datapoints", (point.attributes, *outer), scene
+def _count(
+    look: Look, items: Any, counts: dict[tuple[bytes, ...], int], *, named: bool = False
+) -> None:
+    """Count items by what is looked at."""
+    if look.picker is None:
+        if len(items):
+            counts[()] = counts.get((), 0) + len(items)
+        return
+    pick = look.picker.pick
+    for item in items:
+        key = pick(item.attributes[:])
+        if named:
+            key = (item.name, *key)
+        counts[key] = counts.get(key, 0) + 1
 
 
 def default_value(text: str) -> bytes | None:

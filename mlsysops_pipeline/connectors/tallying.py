@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlsysops_pipeline.conditions import ConditionError, compile_condition
 from mlsysops_pipeline.config.schema import ComponentConfig, Finding
-from mlsysops_pipeline.connectors.tallies import KINDS, Rule, default_value, tally
+from mlsysops_pipeline.connectors.tallies import KINDS, Look, Rule, default_value, tally
 from mlsysops_pipeline.delivery.causes import CauseLog
 from mlsysops_pipeline.errors import DropReason, MalformedError, PeerError, PermanentError
 from mlsysops_pipeline.fanout import give_to_all
@@ -91,7 +91,7 @@ class TallyConnector:
         settings: Settings,
         entries: Mapping[PipelineID, Entry],
     ) -> None:
-        self._rules = rules
+        self._looks = {kind: Look.of(of_kind) for kind, of_kind in rules.items()}
         self._scope = scope
         self._settings = settings
         self._entries = list(entries.values())
@@ -135,7 +135,7 @@ class TallyConnector:
         """See `tally`. Of several members the malformed ones are left out, and said to be."""
         now = self._settings.clock.unix_ns()
         try:
-            return tally(payload, self._rules, self._scope, now)
+            return tally(payload, self._looks, self._scope, now)
         except MalformedError:
             if len(payload.wires) == 1:
                 raise
@@ -143,7 +143,7 @@ class TallyConnector:
         for wire in payload.wires:
             member = payload.with_wires(wire)
             try:
-                results.append(tally(member, self._rules, self._scope, now))
+                results.append(tally(member, self._looks, self._scope, now))
             except MalformedError as error:
                 results.append((b"", 0, member.items))
                 self._causes.say(
