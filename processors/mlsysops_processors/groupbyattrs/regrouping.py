@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 
 from mlsysops_pipeline.errors import MalformedError
+from mlsysops_pipeline.metrics.closed import rest_of
+from mlsysops_pipeline.pdata.picking import Picker, key_of, opened
 from mlsysops_pipeline.pdata.sieve import GROUP_NAMES, POINT_NAMES
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, parse, serialize, view
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _SPLIT = re.compile(rb"((?:[\x09\x11\x19\x21\x29\x31\x39\x41].{8})*)(.*)", re.DOTALL)
 """The fixed 64-bit fields, of the numbers 1 to 8, that a point begins with, and the rest."""
 _SERIES_MAX = 16_384
+_EXTRAS_MAX = 4_096
 _SERIES_BYTES_MAX = 512
 """What is remembered of series stays below 24 MB: longer ones are opened each time."""
 
@@ -37,7 +40,8 @@ class Extractor:
 
     def __init__(self, signal: Signal, keys: tuple[bytes, ...]) -> None:
         self._signal = signal
-        self._keys = frozenset(keys)
+        self._picker = Picker(keys)
+        self._extras: dict[tuple[bytes, ...], Extra] = {}
         self._order = {key: index for index, key in enumerate(keys)}
         self._touched = re.compile(b"|".join(map(re.escape, keys))).search if keys else None
         self._known: dict[bytes, Moved] = {}
@@ -48,36 +52,48 @@ class Extractor:
 
     def moved(self, message: str, item: bytes) -> Moved:
         """An item taken apart. Raises `MalformedError`."""
-        if not self.touches(item):
-            return item, ()
         if message != "NumberDataPoint":
-            return self._opened(message, item)
+            return self._opened(message, item) if self.touches(item) else (item, ())
         # Time stamps and values come first; what follows repeats from request to request.
-        head, rest = _SPLIT.match(item).groups()  # type: ignore[union-attr]  # always found
+        rest = rest_of(item)
+        if rest is None:
+            head, rest = _SPLIT.match(item).groups()  # type: ignore[union-attr]  # always found
+        else:
+            head = item[: len(item) - len(rest)]
         found = self._known.get(rest)
         if found is None:
-            found = self._opened(message, rest)
+            found = self._opened(message, rest) if self.touches(rest) else (rest, ())
             if len(rest) <= _SERIES_BYTES_MAX:
                 if len(self._known) >= _SERIES_MAX:
-                    del self._known[next(iter(self._known))]
+                    self._known.clear()
                 self._known[rest] = found
-        return head + found[0], found[1]
+        return (head + found[0], found[1]) if found[1] else (item, ())
 
     def _opened(self, message: str, item: bytes) -> Moved:
-        opened: Any = _parsed(view(self._signal, Depth.ATTRIBUTES, message).FromString, item)
-        pairs = opened.attributes
-        found: dict[bytes, bytes] = {}
-        for pair in pairs:
-            if pair.key in self._keys and pair.key not in found:  # the first of equal keys counts
-                found[pair.key] = serialize(pair)
-        if not found:
+        opened_: Any = _parsed(view(self._signal, Depth.POINT, message).FromString, item)
+        wires = opened_.attributes[:]
+        picked = self._picker.pick(wires)
+        if not picked:
             return item, ()
-        for index in reversed(range(len(pairs))):
-            if pairs[index].key in found:
-                del pairs[index]
-        return serialize(opened), tuple(
-            (key, found[key]) for key in sorted(found, key=self._order.__getitem__)
-        )
+        gone = set(picked)
+        del opened_.attributes[:]
+        opened_.attributes.extend([wire for wire in wires if wire not in gone])
+        return serialize(opened_), self._extra(picked)
+
+    def _extra(self, picked: tuple[bytes, ...]) -> Extra:
+        """Attributes as the resource gets them; the first of equal keys counts."""
+        extra = self._extras.get(picked)
+        if extra is None:
+            found: dict[bytes, bytes] = {}
+            for wire in picked:
+                pair = opened(wire)
+                found.setdefault(pair.key, serialize(pair))
+            extra = tuple((key, found[key]) for key in sorted(found, key=self._order.__getitem__))
+            if len(self._extras) >= _EXTRAS_MAX:
+                self._extras.clear()
+            if sum(map(len, picked)) <= _SERIES_BYTES_MAX:
+                self._extras[picked] = extra
+        return extra
 
 
 class Regrouping:
@@ -118,7 +134,7 @@ class Regrouping:
         wire = serialize(group)
         origin = self._origins.get(wire)
         if origin is None:
-            origin = self._origins[wire] = _Origin(group, self._key)
+            origin = self._origins[wire] = _Origin(group, key_of)
 
         def target(extra: Extra) -> _Place:
             place = origin.places.get(extra)
@@ -136,14 +152,25 @@ class Regrouping:
                     self._scope(target(()), shell).message.metrics.add().MergeFromString(metric)
                     continue
                 message = POINT_NAMES[kind] if metric is not None else kind
-                for item in items:
-                    rest, extra = self._extractor.moved(message, item)
-                    self.grouped += bool(extra)
+                for extra, moved in self._by_extra(message, items).items():
                     scope = self._scope(target(extra), shell)
                     if metric is None:
-                        getattr(scope.message, self._members).append(rest)
+                        getattr(scope.message, self._members).extend(moved)
                     else:
-                        self._points(scope, metric, kind).append(rest)
+                        self._points(scope, metric, kind).extend(moved)
+
+    def _by_extra(self, message: str, items: list[bytes]) -> dict[Extra, list[bytes]]:
+        """Items without the attributes of the keys, by these."""
+        take_apart = self._extractor.moved
+        found: dict[Extra, list[bytes]] = {}
+        for item in items:
+            rest, extra = take_apart(message, item)
+            there = found.get(extra)
+            if there is None:
+                there = found[extra] = []
+            there.append(rest)
+        self.grouped += len(items) - len(found.get((), ()))
+        return found
 
     def _take_scope(
         self, scope_group: Any
@@ -188,11 +215,6 @@ class Regrouping:
                 made.resource.attributes.extend(pairs)
             place = self._groups[identity] = _Place(made)
         return place
-
-    def _key(self, pair: bytes) -> bytes:
-        opened: Any = _parsed(view(self._signal, Depth.FULL, "KeyValue").FromString, pair)
-        key: bytes = opened.key
-        return key
 
     def _scope(self, place: _Place, shell: bytes) -> _Place:
         scope = place.inner.get(shell)
