@@ -13,6 +13,7 @@ $(VENV)/.run-stamp: pyproject.toml
 	@echo "Preparing $(VENV) ..."
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@$(PY) -m compileall -q mlsysops_pipeline receivers processors exporters  # as for a wheel
 	@touch $@
 
 $(VENV)/.dev-stamp: $(VENV)/.run-stamp
