@@ -187,7 +187,7 @@ class IntervalProcessor:
             target = scope.metrics[key] = HeldMetric(kind, serialize(metric))
         rest = []
         for point in points:
-            stream = self._identities.point(key, point.attributes)
+            stream = self._identities.attributes(point.attributes)
             if self._held.count >= STREAMS_MAX and stream not in target.points:
                 rest.append(point)
             elif not adds:
@@ -223,14 +223,15 @@ class IntervalProcessor:
         if target is None:
             target = metrics[key] = HeldMetric(kind, join(found, metric, (), after))
         held, streams = self._held, target.points
-        adds = temporality == DELTA
+        if temporality != DELTA and held.count + len(numbers) <= STREAMS_MAX:
+            held.newest_of(target, keys, metric, numbers)
+            return None
         rest = []
-        for attributes, point in zip(keys, numbers, strict=True):
-            stream = hash((key, attributes))
+        for stream, point in zip(keys, numbers, strict=True):
             if held.count >= STREAMS_MAX and stream not in streams:
                 rest.append(point)
-            elif not adds:
-                held.newest_closed(target, stream, metric, point)
+            elif temporality != DELTA:
+                held.newest_of(target, (stream,), metric, (point,))
             elif not held.total_closed(target, stream, metric, point):
                 rest.append(point)
         if not rest:

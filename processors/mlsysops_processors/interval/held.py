@@ -27,7 +27,7 @@ _Point = tuple[int, bytes, int, "tuple[Any, ...] | None"]
 
 
 class HeldMetric:
-    """A metric and its points by stream. ``header``: the metric without points."""
+    """A metric and its points by their attributes. ``header``: the metric without points."""
 
     __slots__ = ("header", "kind", "points")
 
@@ -80,16 +80,25 @@ class Held:
             return
         self._put(metric, stream, old, (time_ns, serialize(point), 0, None))
 
-    def newest_closed(
-        self, metric: HeldMetric, stream: int, wire: bytes, point: closed.Point
+    def newest_of(
+        self,
+        metric: HeldMetric,
+        streams: Iterable[int],
+        wire: bytes,
+        points: Iterable[closed.Point],
     ) -> None:
-        """The same of a point in the bytes of its metric."""
-        old = metric.points.get(stream)
-        begin, _, end, _, time_ns, *_ = point
-        if old is not None and time_ns <= old[0]:
-            self.merged += 1
-            return
-        self._put(metric, stream, old, (time_ns, wire[begin:end], 0, None))
+        """The same of points in the bytes of their metric."""
+        known, before = metric.points, self._before
+        for stream, (begin, _, end, _, time_ns, _, _) in zip(streams, points, strict=True):
+            old = known.get(stream)
+            if old is None:
+                self.count += 1
+            else:
+                self.merged += 1
+                if time_ns <= old[0]:
+                    continue
+            before.append((metric, stream, old))
+            known[stream] = (time_ns, wire[begin:end], 0, None)
 
     def total(self, metric: HeldMetric, stream: int, point: Any) -> bool:
         """Add a delta to its stream. ``False``: it cannot be added, and was not changed."""
