@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.micro_pdata import best_ns
+from benchmarks.workload import Workload
 from mlsysops_pipeline.component import Kind, PipelineID
 from mlsysops_pipeline.config.decode import parse_config
 from mlsysops_pipeline.connectors.routing import RoutingConnector
@@ -55,7 +56,8 @@ def _report(name: str, took_ns: float) -> None:
 
 
 def _filter(config: dict[str, Any]) -> FilterProcessor:
-    return FilterProcessor(parse_config(FilterConfig, config), make_settings("filter"))
+    settings = make_settings("filter", signals=list(Signal))
+    return FilterProcessor(parse_config(FilterConfig, config), settings)
 
 
 def measure_filter() -> None:
@@ -70,6 +72,15 @@ def measure_filter() -> None:
     logs = Payload(Signal.LOGS, make_wire(Signal.LOGS, _ITEMS), items=_ITEMS)
     processor = _filter({"logs": {"include": severe}})
     _report("filter by severity, none stays", best_ns(partial(processor.process, logs)))
+    status = [{"key": "status", "value": "404"}]
+    for signal, section, key in (
+        (Signal.LOGS, "logs", "record_attributes"),
+        (Signal.TRACES, "spans", "attributes"),
+    ):
+        processor = _filter({section: {"exclude": {"match_type": "strict", key: status}}})
+        items = Payload(signal, Workload(signal, _ITEMS).request(1), items=_ITEMS)
+        name = f"filter {section} by an attribute of three values"
+        _report(name, best_ns(partial(processor.process, items)))
 
 
 def measure_grouping() -> None:
