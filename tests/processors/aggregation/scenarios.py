@@ -182,7 +182,7 @@ class Sender:
             if _rarely(self._rng):
                 self._bounds = self._rng.choice(BOUNDS)
                 self._value = None
-            if _rarely(self._rng):
+            if self._rng.random() < 0.1:
                 yield Point(self._series, self._start, self._time, None)
                 continue
             if self._series.temporality == DELTA:
