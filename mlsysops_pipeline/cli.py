@@ -344,6 +344,7 @@ def _set_up_logs(options: argparse.Namespace, configuration: Configuration | Non
 
 async def _serve(configuration: Configuration, drain_s: float, page_hint: str) -> int:
     from mlsysops_pipeline import memory, open_files  # noqa: PLC0415
+    from mlsysops_pipeline.clock import SystemClock  # noqa: PLC0415
     from mlsysops_pipeline.errors import CollectorError  # noqa: PLC0415
     from mlsysops_pipeline.service.collector import Collector  # noqa: PLC0415
     from mlsysops_pipeline.service.lifecycle import StartError  # noqa: PLC0415
@@ -375,9 +376,10 @@ async def _serve(configuration: Configuration, drain_s: float, page_hint: str) -
     memory.settle_objects()
     failed = loop.create_task(collector.failed())
     stopped = loop.create_task(stop.wait())
+    ebb = loop.create_task(memory.give_back_after_bursts(collector.bytes_in_flight, SystemClock()))
     await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
     fatal = failed.done()
-    for task in (failed, stopped):
+    for task in (failed, stopped, ebb):
         task.cancel()
     await collector.shutdown(drain_s)
     return 1 if fatal else 0

@@ -14,10 +14,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from mlsysops_pipeline.clock import Clock
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+EBB_BYTES = 32 * 1024 * 1024
+"""Free memory from which on it is given back: less is soon used again."""
+EBB_INTERVAL_S = 10.0
+"""From one look to the next: what a load frees and takes again within it stays."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -112,7 +118,48 @@ def give_back() -> None:
     Python alone keeps most of what it has freed (see "Memory" in the design).
     """
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Ask the C library to return free pages to the system: some 10 ms for 100 MB of them."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError):  # not glibc: nothing to ask
         return
+
+
+class Ebb:
+    """Tells when a burst is over whose memory should go back to the system.
+
+    Memory that is neither in flight nor was there after the last time is taken to be free: at
+    `EBB_BYTES` it is due. What was no free memory but state that grew is asked for once. ``heap``
+    and ``in_flight``: bytes, `heap_bytes` and `MemoryAccount.in_flight`.
+    """
+
+    __slots__ = ("_kept",)
+
+    def __init__(self, heap: int, in_flight: int) -> None:
+        self._kept = heap - in_flight
+
+    def is_due(self, heap: int, in_flight: int) -> bool:
+        """Whether it is time to `trim`; `settle` follows it."""
+        self._kept = min(self._kept, heap - in_flight)
+        return heap - in_flight - self._kept >= EBB_BYTES
+
+    def settle(self, heap: int, in_flight: int) -> None:
+        """Free memory has been given back, and this is what remains."""
+        self._kept = heap - in_flight
+
+    def __repr__(self) -> str:
+        return f"<Ebb kept={self._kept}>"
+
+
+async def give_back_after_bursts(in_flight: Callable[[], int], clock: Clock) -> None:
+    """Look every `EBB_INTERVAL_S`, for ever. For programs that are nothing but a collector."""
+    ebb = Ebb(heap_bytes(), in_flight())
+    while True:
+        await clock.sleep(EBB_INTERVAL_S)
+        if ebb.is_due(heap_bytes(), in_flight()):
+            trim()
+            ebb.settle(heap_bytes(), in_flight())

@@ -161,6 +161,10 @@ class Collector:
         """The collector's own metrics: names, attributes and values of this moment."""
         return list(self._around.meter.samples())
 
+    def bytes_in_flight(self) -> int:
+        """What requests hold between their arrival and their departure: see `MemoryAccount`."""
+        return self._around.memory.in_flight
+
     def statuses(self) -> tuple[ComponentStatus, ...]:
         """The state of every component."""
         return self._board.all()
