@@ -176,12 +176,6 @@ def is_placed(found: list[Point]) -> bool:
     return all([point[1] - point[0] == STARTED_BYTES for point in found])  # noqa: C419  faster
 
 
-def renamed(metric: bytes, name: bytes) -> bytes:
-    """A metric, whose `head` could be read, with another name."""
-    rest = metric[2 + metric[1] :] if metric[0] == _NAME else metric
-    return length_prefix(1, len(name)) + name + rest
-
-
 def packed(start_ns: int, time_ns: int, value: float) -> bytes:
     """Start (none where it is 0), time and value, as a point begins."""
     tag, number = (INTEGER, _INTEGER_BYTES) if isinstance(value, int) else (DOUBLE, _DOUBLE_BYTES)

@@ -61,7 +61,7 @@ class Identities:
         """
         known = self._young.get
         keys = []
-        for _, begin, end, *_ in points:
+        for _, begin, end, _, _, _, _ in points:  # a star would make a list of each
             rest = metric[begin:end]
             found = known(hash(rest))
             if found is None:

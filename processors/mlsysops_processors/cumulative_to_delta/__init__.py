@@ -200,9 +200,13 @@ class CumulativeToDelta:
             state = get(stream)
             if state is not None and time_ns >= state[1] and value >= state[2]:
                 put(stream, (now, time_ns, value))  # what nearly every point is
-                delta = difference(value, state[2])
-                write = pack_double if tag == DOUBLE else pack_integer
-                write(result, at + 1, state[1], TIME, time_ns, tag, delta)
+                delta = value - state[2]
+                if tag == DOUBLE and delta == delta:  # noqa: PLR0124  else a NaN
+                    pack_double(result, at + 1, state[1], TIME, time_ns, DOUBLE, delta)
+                else:
+                    write = pack_double if tag == DOUBLE else pack_integer
+                    delta = difference(value, state[2])
+                    write(result, at + 1, state[1], TIME, time_ns, tag, delta)
                 continue
             if state is None:
                 cause = "" if initial.keeps(start_ns, time_ns) else INITIAL

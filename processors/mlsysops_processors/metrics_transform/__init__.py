@@ -24,7 +24,6 @@ from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, parse, serialize
 from mlsysops_processors.metrics_transform.config import Config
 from mlsysops_processors.metrics_transform.operations import Gone
-from mlsysops_processors.metrics_transform.renaming import Renaming
 from mlsysops_processors.metrics_transform.transforms import Transform
 
 if TYPE_CHECKING:
@@ -46,8 +45,6 @@ class MetricsTransform:
         ]
         needs_points = any(transform.needs_points for transform in config.transforms)
         self._depth = Depth.FULL if needs_points else Depth.RECORD
-        only_rename = all(transform.only_renames for transform in self._transforms)
-        self._renaming = Renaming(self._transforms) if only_rename else None
         self._has_groups = any(transform.is_group for transform in self._transforms)
 
     async def start(self) -> None:
@@ -80,8 +77,6 @@ class MetricsTransform:
             transform.matcher.is_in(wire) for transform in self._transforms
         ):
             return wire
-        if self._renaming is not None:
-            return self._renaming.run(wire)
         request = parse(Signal.METRICS, self._depth, wire)
         has_changed = False
         empty_groups = []

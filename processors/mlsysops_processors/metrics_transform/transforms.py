@@ -39,21 +39,6 @@ class Transform:
         """Whether metrics are moved to another resource, by `group`."""
         return self._config.action == "group"
 
-    @property
-    def only_renames(self) -> bool:
-        """Whether it looks at nothing but names and changes nothing else."""
-        return (
-            self._config.action == "update"
-            and not self._operations
-            and not self.matcher.needs_labels
-        )
-
-    def name_of(self, name: bytes) -> bytes:
-        """The new name of a metric, of who `only_renames`."""
-        if self._new_name and self.matcher.has_name(name):
-            return self.matcher.renamed(name, self._new_name)
-        return name
-
     def run(self, block: Any, gone: Gone) -> bool:
         """Change the metrics of a scope; whether any was meant."""
         return self._actions[self._config.action](block.metrics, gone)

@@ -119,14 +119,6 @@ def test_points_are_taken_out_of_closed_metrics(metric: Metric, gone: set[int]) 
     assert metric.SerializeToString(deterministic=True) == left
 
 
-@given(metric=metrics(), name=st.text(max_size=200))
-def test_closed_metrics_are_renamed(metric: Metric, name: str) -> None:
-    wire = metric.SerializeToString()
-    if closed.head(wire) is not None:
-        metric.name = name
-        assert metric == Metric.FromString(closed.renamed(wire, name.encode()))
-
-
 @given(
     start_ns=_NS,
     time_ns=_NS,
