@@ -188,6 +188,12 @@ class DeltaToCumulative:
                 keeper.drop(DropReason.CARDINALITY, _LIMIT)
                 gone.add(index)
                 continue
+            if state is not None and start_ns >= state[1] and time_ns > state[2]:
+                total = value + state[3]
+                if total.__class__ is float and total - total == 0:  # it is finite
+                    put(stream, (now, state[1], time_ns, total))  # what nearly every point is
+                    pack_double(result, at + 1, state[1], TIME, time_ns, DOUBLE, total)
+                    continue
             after, cause = accumulate_number(start_ns, time_ns, value, state, now)
             if after is None:
                 keeper.drop(DropReason.UNCONVERTIBLE, cause)
