@@ -106,7 +106,7 @@ class MatchConfig(ComponentConfig):
     libraries: tuple[LibraryConfig, ...] = ()
     """Instrumentation scopes."""
     log_bodies: tuple[str, ...] = ()
-    """Bodies that are texts; no other body matches."""
+    """Bodies, as the text that the Collector makes of one; one must match."""
     log_severity_texts: tuple[str, ...] = ()
     """``severity_text`` of log records."""
     log_severity_number: Section[SeverityConfig] = None
@@ -284,9 +284,7 @@ class Criteria:
         if signal is Signal.TRACES:
             kind = _SPAN_KINDS[item.kind] if 0 <= item.kind < len(_SPAN_KINDS) else ""
             return self._span_names(item.name) and self._span_kinds(f"SPAN_KIND_{kind}".encode())
-        if self._bodies and not (
-            item.body.WhichOneof("value") == "string_value" and self._bodies(item.body.string_value)
-        ):
+        if self._bodies and not self._bodies(_text_of(item.body)):
             return False
         return self._severity_texts(item.severity_text) and self._is_severe(item.severity_number)
 
@@ -294,6 +292,13 @@ class Criteria:
         if self._severity is None:
             return True
         return number >= self._severity.min if number else self._severity.match_undefined
+
+
+def _text_of(body: Any) -> bytes:
+    if body.WhichOneof("value") == "string_value":
+        text: bytes = body.string_value
+        return text
+    return any_values.as_text(body).encode("utf-8", "replace")
 
 
 class Selection:

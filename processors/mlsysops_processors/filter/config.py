@@ -96,7 +96,7 @@ class LogMatchConfig(ComponentConfig):
     """Criteria for log records: every one that is given must be met."""
 
     match_type: Literal["strict", "regexp"] | None = None
-    """Whether texts are compared or searched for patterns (RE2); must be given."""
+    """Whether texts are compared or searched for patterns (RE2); needed for all but severities."""
     resource_attributes: tuple[AttributeMatchConfig, ...] = ()
     """Attributes of the resource; all must match."""
     record_attributes: tuple[AttributeMatchConfig, ...] = ()
@@ -106,14 +106,15 @@ class LogMatchConfig(ComponentConfig):
     severity_number: Section[SeverityConfig] = None
     """The least ``severity_number``."""
     bodies: tuple[str, ...] = ()
-    """Bodies that are texts; one must match, and no other body does."""
+    """Bodies, as the text that the Collector makes of one; one must match."""
 
     def check(self) -> Iterable[Finding]:
         """A way to match, something to match, and patterns that are patterns."""
-        if self.match_type is None:
+        texts = self.severity_texts + self.bodies
+        given = (self.resource_attributes, self.record_attributes, texts)
+        if self.match_type is None and (any(given) or not self.severity_number):
             yield Finding(("match_type",), "is missing: use strict or regexp")
-        given = (self.resource_attributes, self.record_attributes, self.severity_texts)
-        if not (any(given) or self.severity_number or self.bodies):
+        if not (any(given) or self.severity_number):
             yield Finding(
                 (),
                 "at least one of bodies, record_attributes, resource_attributes, severity_number "

@@ -130,6 +130,7 @@ def logs() -> Payload:
         ({**STRICT, "severity_number": {"min": "warn"}}, 2),
         ({**STRICT, "severity_number": {"min": "WARN2"}}, 1),
         ({**STRICT, "severity_number": {"min": "13"}}, 2),
+        ({"severity_number": {"min": 13}}, 2),
         ({**STRICT, "bodies": ["start"]}, 1),
         ({**REGEXP, "bodies": ["^st"]}, 2),
         ({**STRICT, "record_attributes": [{"key": "n", "value": 9}]}, 1),
@@ -142,6 +143,23 @@ def logs() -> Payload:
 def test_logs_by_severity_body_and_attributes(include: dict[str, Any], expected: int) -> None:
     assert expected == Rig({"logs": {"include": include}}).kept(logs())
     assert 4 - expected == Rig({"logs": {"exclude": include}}).kept(logs())
+
+
+@pytest.mark.parametrize(
+    ("bodies", "expected"), [(["1"], 1), (["true"], 1), (['{"k":[1]}'], 1), ([""], 1)]
+)
+def test_bodies_that_are_no_texts_are_matched_as_the_collector_writes_them(
+    bodies: list[str], expected: int
+) -> None:
+    request = OFFICIAL[Signal.LOGS]()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    records.add().body.int_value = 1
+    records.add().body.bool_value = True
+    records.add().body.kvlist_value.values.add(key="k").value.array_value.values.add().int_value = 1
+    records.add()
+    payload = Payload(Signal.LOGS, request.SerializeToString())
+    include = {**STRICT, "bodies": bodies}
+    assert expected == Rig({"logs": {"include": include}}).kept(payload)
 
 
 @pytest.mark.parametrize(
