@@ -359,6 +359,53 @@ def test_exponential_histograms_of_one_scale_are_summed() -> None:
     assert other.scale == 0
 
 
+def test_buckets_of_other_offsets_are_put_where_they_belong() -> None:
+    """DM-4."""
+    run = Run(change({"action": "aggregate_labels", "aggregation_type": "sum"}))
+    one = {"count": 4, "scale": 1, "positive": (-2, [3, 1])}
+    far = {"count": 2, "scale": 1, "positive": (2, [2]), "attributes": {"a": "2"}}
+    (metric,) = run.give({"kind": "exponential_histogram", "points": [one, far]})
+
+    (merged,) = metric.exponential_histogram.data_points
+    assert (-2, [3, 1, 0, 0, 2]) == (
+        merged.positive.offset,
+        list(merged.positive.bucket_counts),
+    )
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"action": "aggregate_labels", "aggregation_type": "sum"},
+        {
+            "action": "aggregate_label_values",
+            "label": "a",
+            "aggregated_values": ["1", "2"],
+            "new_value": "3",
+            "aggregation_type": "sum",
+        },
+    ],
+)
+def test_summaries_keep_their_labels_as_they_cannot_be_put_together(
+    operation: dict[str, Any],
+) -> None:
+    """Two points of one series and one time would have two values."""
+    run = Run(change(operation))
+    given = [{"time": 1, "attributes": {"a": value}} for value in "12"]
+    (metric,) = run.give({"kind": "summary", "points": given})
+
+    assert ["1", "2"] == [
+        point.attributes[0].value.string_value for point in metric.summary.data_points
+    ]
+
+
+def test_a_summary_is_not_combined_even_alone() -> None:
+    run = Run({"include": "m", "action": "combine", "new_name": "new"})
+    (metric,) = run.give({"kind": "summary", "points": [{"time": 1}]})
+
+    assert "m" == metric.name
+
+
 def test_insert_appends_a_changed_copy() -> None:
     run = Run(
         change(

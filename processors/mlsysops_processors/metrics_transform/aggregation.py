@@ -1,7 +1,7 @@
 """Points that have become the same, made into one (component C5, aggregation detail).
 
 The same are points with equal attributes and times, of deltas also equal starts, of histograms
-equal bounds and of exponential ones equal scale and offsets. A point without a recorded value adds
+equal bounds and of exponential ones equal scale. A point without a recorded value adds
 nothing to others (DM-10).
 """
 
@@ -55,7 +55,7 @@ def _key(point: Any, kind: str, *, is_delta: bool) -> tuple[Any, ...]:
         return (*key, *extremes, len(point.bucket_counts), *point.explicit_bounds)
     if Exponential.of(point) is None:
         return (*key, id(point))  # it makes no sense, and stays what it is
-    return (*key, *extremes, point.scale, point.positive.offset, point.negative.offset)
+    return (*key, *extremes, point.scale)
 
 
 def _merged(points: Sequence[Any], kind: str, aggregation: str) -> Any:

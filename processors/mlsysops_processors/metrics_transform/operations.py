@@ -185,6 +185,8 @@ def _aggregate_labels(config: OperationConfig, matcher: Matcher) -> Operation:  
     kept = frozenset(label.encode() for label in config.label_set)
 
     def operate(metric: Any, kind: str, gone: Gone) -> None:
+        if kind == "summary":  # which cannot be put together, and would have equal series
+            return
         for point in getattr(metric, kind).data_points:
             labels.keep(point, kept)
         gone.aggregated += aggregate(metric, kind, config.aggregation_type)
@@ -197,6 +199,8 @@ def _aggregate_label_values(config: OperationConfig, matcher: Matcher) -> Operat
     values = frozenset(value.encode() for value in config.aggregated_values)
 
     def operate(metric: Any, kind: str, gone: Gone) -> None:
+        if kind == "summary":  # as above
+            return
         for point in getattr(metric, kind).data_points:
             pair = labels.find(point, label)
             if (

@@ -163,8 +163,6 @@ class Transform:
 
 def _why_not(metrics: Sequence[Any]) -> str:
     """Why metrics cannot be combined; nothing if they can."""
-    if len(metrics) == 1:
-        return ""
     first = metrics[0]
     name = _text(first.name)
     kind = first.WhichOneof("data")
