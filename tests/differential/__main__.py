@@ -169,12 +169,12 @@ def compare_processor(case: processors.ProcessorCase, go: str, folder: Path) -> 
         for body in processors.requests(case, seed=1):
             for side in sides:
                 with grpc.insecure_channel(f"127.0.0.1:{side.grpc}") as channel:
-                    channel.unary_unary(Signal.METRICS.method)(body, timeout=10)
+                    channel.unary_unary(case.signal.method)(body, timeout=10)
         time.sleep(case.wait_s)  # two programs with clocks of their own: `Case.wait_s`
-        sent = [side.sink.messages(Signal.METRICS) for side in sides]
+        sent = [side.sink.messages(case.signal) for side in sides]
         if not sent[0]:
             return ["nothing came out of Go"]
-        return list(processors.differences(sent[0], sent[1]))
+        return list(processors.differences(case.signal, sent[0], sent[1]))
 
 
 def _send(sides: list[Side]) -> None:
