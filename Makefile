@@ -60,8 +60,9 @@ bench: $(VENV)/.run-stamp
 
 ## figures: the figures and plots that README shows, anew (make peers first; a quarter of an hour)
 figures: $(VENV)/.run-stamp
-	-$(PY) -m benchmarks --figures --peers go --json benchmarks/report/figures.json
-	$(PY) -m benchmarks publish benchmarks/report/figures.json $(wildcard benchmarks/report/overload.json)
+	-$(PY) -m benchmarks --figures --peers go --json benchmarks/results/figures.json
+	$(PY) -m benchmarks publish benchmarks/results/figures.json \
+	  $(firstword $(wildcard benchmarks/results/overload.json benchmarks/report/overload.json))
 
 # The Go collector is built in the version that its manifest names: half an hour on one core.
 GO_COLLECTOR := benchmarks/go_collector.yaml

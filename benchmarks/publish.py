@@ -1,8 +1,8 @@
 """The report that the top-level README shows, out of files of results.
 
-``python -m benchmarks publish FILE...`` writes the README.md and the plots of `report/`, and puts
-the goals and a plot between two marks of the top-level README. Of a scenario in several files the
-last one counts, so that a part can be measured again.
+``python -m benchmarks publish FILE...`` copies the files to `report/`, writes its README.md and
+plots, and puts the goals and some plots between two marks of the top-level README. Of a scenario
+in several files the last one counts, so that a part can be measured again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,9 @@ def main(arguments: list[str]) -> int:
     document = merged([json.loads(path.read_text()) for path in options.files])
     folder, readme = _ROOT / FOLDER, _ROOT / "README.md"
     folder.mkdir(exist_ok=True)
+    for path in options.files:
+        if path.resolve().parent != folder.resolve():
+            shutil.copy(path, folder / path.name)
     for path in folder.glob("*.svg"):
         path.unlink()
     written = markdown.write_as(folder / "README.md", "", document)

@@ -97,7 +97,8 @@ class Session:
             return None
         progress.show(f"{scenario.name}: how much {go.name} takes")
         try:
-            return measure.saturation(go, scenario, self.conditions)
+            # The better of two: whoever else is busy can only make it less.
+            return max(measure.saturation(go, scenario, self.conditions) for _ in range(2))
         except RuntimeError as error:
             self._fail(go, scenario, error, progress)
             return None

@@ -290,6 +290,7 @@ def test_sessions_are_published_as_one(tmp_path: Path, monkeypatch: pytest.Monke
     plot = "benchmarks/report/cost-forward-grpc-metrics-x10.svg"
     assert f"]({plot})" in text
     assert (tmp_path / plot).is_file()
+    assert {"a", "b"} < {path.name for path in (tmp_path / "benchmarks/report").iterdir()}
     assert "| 7 |" in (tmp_path / "benchmarks/report/README.md").read_text()
     second["machine"]["cores"] = 64
     with pytest.raises(ValueError, match="cores differs"):
