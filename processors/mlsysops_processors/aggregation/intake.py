@@ -204,7 +204,8 @@ class Intake:
             self.left[LIMIT] += len(points)
             return
         if source.impossible:
-            self.impossible[source.name, kind] = source.impossible
+            word = "cumulative " if source.temporality == CUMULATIVE else ""
+            self.impossible[source.name, word + kind] = source.impossible
         if not source.specs:
             if self._passes_impossible:
                 self.passed[IMPOSSIBLE] += len(points)

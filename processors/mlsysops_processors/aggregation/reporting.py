@@ -9,6 +9,7 @@ from mlsysops_pipeline.errors import DropReason
 from mlsysops_processors.aggregation.distributions import BOUNDS
 from mlsysops_processors.aggregation.intake import FUTURE, IMPOSSIBLE, LATE, LIMIT, SILENT
 from mlsysops_processors.aggregation.numbers import FALL, INVALID, OVERLAP, RESET
+from mlsysops_processors.aggregation.writing import CLASH
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -33,6 +34,8 @@ _MESSAGES = {
     INVALID: "have a value or buckets that make no sense",
     FALL: "fell without a new start: a broken writer; they count as a reset",
     OVERLAP: "start before the last point of their series: two writers, or a clock that jumps",
+    CLASH: "are results of the name, type and attributes of another, which is kept: a metric of"
+    " several types, or rules that write the same",
     BOUNDS: "have other bounds than the newest; the result begins anew with those",
 }
 _PREFIX = "otelcol_processor_aggregation_"
@@ -96,7 +99,7 @@ class Reporting:
             if not points:
                 continue
             self._count(cause, points)
-            if cause == INVALID:
+            if cause in {INVALID, CLASH}:
                 self._say(cause, points, logging.ERROR, "dropped")
             elif cause != RESET:  # which is how it should be
                 self._say(cause, points, logging.WARNING, "noticed")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mlsysops_pipeline.metrics.histograms import Histogram
     from mlsysops_processors.aggregation.config import Function
-    from mlsysops_processors.aggregation.outputs import Output, Spec
+    from mlsysops_processors.aggregation.outputs import Output
 
 SCOPE = b"mlsysops.aggregation"
 """The scope of all results."""
@@ -54,6 +54,13 @@ _NAME, _DESCRIPTION, _UNIT = 1, 2, 3
 _NS_PER_S = 1_000_000_000
 
 
+CLASH = "clash"
+"""A result was left out because there is another of the same name, type and attributes."""
+
+Metrics = dict[tuple[Any, ...], tuple[bytes, dict[tuple[bytes, ...], bytes]]]
+"""By name, kind, temporality, monotonicity and unit: the description, and points by attributes."""
+
+
 class Writer:
     """The results of one window as requests. ``items``: their points, once `steps` is through.
 
@@ -75,7 +82,7 @@ class Writer:
         self._interval_s = interval_ns / _NS_PER_S
         self._causes = causes
         self._flag = (_attribute(PARTIAL, True),) if is_partial else ()  # noqa: FBT003  a value
-        self._found: dict[tuple[bytes, ...], dict[tuple[Any, ...], tuple[Spec, list[bytes]]]] = {}
+        self._found: dict[tuple[bytes, ...], Metrics] = {}
         self.items = 0
         self.wires: list[bytes] = []
 
@@ -106,9 +113,12 @@ class Writer:
             key = (name, kind, temporality, is_monotonic, spec.unit)
             found = points.get(key)
             if found is None:
-                found = points[key] = (spec, [])
-            found[1].append(point)
-            self.items += 1
+                found = points[key] = (spec.description, {})
+            if attributes in found[1]:
+                self._causes[CLASH] += 1
+            else:
+                found[1][attributes] = point
+                self.items += 1
 
     def _numbers(self, output: Output, attributes: Any) -> Iterator[tuple[Any, ...]]:
         spec, tally = output.spec, output.tally
@@ -259,21 +269,19 @@ def _attribute(key: str, value: Any) -> bytes:
     return any_values.key_value(key.encode(), any_values.serialize(value))
 
 
-def _request(
-    resource: Iterable[bytes], metrics: dict[tuple[Any, ...], tuple[Spec, list[bytes]]]
-) -> bytes:
+def _request(resource: Iterable[bytes], metrics: Metrics) -> bytes:
     """A request of one resource."""
     scope = _framed(1, _framed(1, SCOPE))
     pieces = [scope]
-    for (name, kind, temporality, is_monotonic, unit), (spec, points) in metrics.items():
-        data = [_framed_all(1, points)]
+    for (name, kind, temporality, is_monotonic, unit), (description, points) in metrics.items():
+        data = [_framed_all(1, points.values())]
         if temporality:
             data.append(varint(2 << 3) + varint(temporality))
         if is_monotonic:
             data.append(varint(3 << 3) + varint(1))
         metric = [_framed(_NAME, name)]
-        if spec.description:
-            metric.append(_framed(_DESCRIPTION, spec.description))
+        if description:
+            metric.append(_framed(_DESCRIPTION, description))
         if unit:
             metric.append(_framed(_UNIT, unit))
         metric.append(_framed(_DATA_FIELDS[kind], b"".join(data)))
