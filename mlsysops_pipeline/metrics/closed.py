@@ -20,7 +20,7 @@ from mlsysops_pipeline.errors import MalformedError
 from mlsysops_pipeline.pdata.wire import fields, length_prefix, varint
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Callable, Container, Iterable
 
 TIME, DOUBLE, INTEGER = 0x19, 0x21, 0x31
 """The tags of the time and of ``as_double`` and ``as_int`` in a point."""
@@ -144,6 +144,41 @@ def points(metric: bytes, begin: int) -> tuple[list[Point], int] | None:
             if rest > end:
                 return None
             add((at, rest, end, start, time, tag, value))
+            at = end
+    except (IndexError, StructError):
+        return None
+    return (found, at) if at <= last else None
+
+
+def known_points(
+    metric: bytes, begin: int, key_of: Callable[[int], int | None]
+) -> tuple[list[tuple[int, int, int, int]], int] | None:
+    """As `points`, for who needs no values: key, begin, end and time of each point.
+
+    ``key_of`` gives the key for the hash of what stands behind a value; nothing if one is unknown.
+    """
+    found: list[tuple[int, int, int, int]] = []
+    add = found.append
+    at, last = begin, len(metric)
+    try:
+        while at < last and metric[at] == _POINT:
+            length = metric[at + 1]
+            if length < 0x80:
+                _, _, first, _, mark, time, tag, _ = _SHORT(metric, at)
+                at += 2
+            else:
+                _, _, high, first, _, mark, time, tag, _ = _LONG(metric, at)
+                if high > 0x7F:
+                    return None
+                length += (high - 1) << 7
+                at += 3
+            end = at + length
+            if first != _START or mark != TIME or (tag != DOUBLE and tag != INTEGER):  # noqa: PLR1714  faster than a set
+                return None
+            key = key_of(hash(metric[at + STARTED_BYTES : end]))
+            if key is None or at + STARTED_BYTES > end:
+                return None
+            add((key, at, end, time))
             at = end
     except (IndexError, StructError):
         return None

@@ -19,7 +19,7 @@ from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from mlsysops_pipeline.metrics.closed import Head, Point
 
@@ -53,6 +53,11 @@ class Identities:
         if len(self._young) >= _GENERATION_MAX:
             self._young, self._old = {}, self._young
         self._young[raw] = found
+
+    @property
+    def known(self) -> Callable[[int], int | None]:
+        """What `of_points` found before, by the hash of the bytes; not for ever."""
+        return self._young.get
 
     def of_points(self, metric: bytes, points: Iterable[Point]) -> list[int] | None:
         """The keys of the attributes of points that `closed` has read.

@@ -20,7 +20,7 @@ from mlsysops_pipeline.config.schema import ComponentConfig, Duration, Finding, 
 from mlsysops_pipeline.delivery.causes import CauseLog
 from mlsysops_pipeline.delivery.receipts import resolve
 from mlsysops_pipeline.errors import ConsumeError, DropReason, RetryableError
-from mlsysops_pipeline.metrics.closed import field, join, points, tail
+from mlsysops_pipeline.metrics.closed import field, join, known_points, points, tail
 from mlsysops_pipeline.metrics.identity import Identities
 from mlsysops_pipeline.metrics.turns import Turns
 from mlsysops_pipeline.metrics.walking import (
@@ -204,6 +204,8 @@ class IntervalProcessor:
             raise OpenItError
         if kind == "gauge" and self._passes.gauge:
             return metric
+        if self._hold_known(metric, found, place):
+            return None
         read = points(metric, found[4])
         ends = None if read is None else tail(metric, read[1])
         if read is None or ends is None:
@@ -224,19 +226,36 @@ class IntervalProcessor:
             target = metrics[key] = HeldMetric(kind, join(found, metric, (), after))
         held, streams = self._held, target.points
         if temporality != DELTA and held.count + len(numbers) <= STREAMS_MAX:
-            held.newest_of(target, keys, metric, numbers)
+            parts = [(key_, p[0], p[2], p[4]) for key_, p in zip(keys, numbers, strict=True)]
+            held.newest_of(target, metric, parts)
             return None
         rest = []
         for stream, point in zip(keys, numbers, strict=True):
             if held.count >= STREAMS_MAX and stream not in streams:
                 rest.append(point)
             elif temporality != DELTA:
-                held.newest_of(target, (stream,), metric, (point,))
+                held.newest_of(target, metric, ((stream, point[0], point[2], point[4]),))
             elif not held.total_closed(target, stream, metric, point):
                 rest.append(point)
         if not rest:
             return None
         return join(found, metric, [field(metric, point) for point in rest], after)
+
+    def _hold_known(self, metric: bytes, found: Head, place: Place) -> bool:
+        """Hold the points of streams that are known, of which the newest counts; if all are."""
+        read = known_points(metric, found[4], self._identities.known)
+        if read is None or self._held.count + len(read[0]) > STREAMS_MAX:
+            return False
+        parts, after = read
+        ends = tail(metric, after)
+        if not parts or ends is None or (found[0] == "sum" and ends != (CUMULATIVE, True)):
+            return False
+        key = self._identities.closed(place.scope(), found, ends)
+        target = self._scope(place).metrics.get(key)
+        if target is None:
+            return False
+        self._held.newest_of(target, metric, parts)
+        return True
 
     def _scope(self, place: Place) -> HeldScope:
         resource = self._held.resources.get(place.resource())

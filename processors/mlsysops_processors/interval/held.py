@@ -81,15 +81,11 @@ class Held:
         self._put(metric, stream, old, (time_ns, serialize(point), 0, None))
 
     def newest_of(
-        self,
-        metric: HeldMetric,
-        streams: Iterable[int],
-        wire: bytes,
-        points: Iterable[closed.Point],
+        self, metric: HeldMetric, wire: bytes, parts: Iterable[tuple[int, int, int, int]]
     ) -> None:
-        """The same of points in the bytes of their metric."""
+        """The same of points in the bytes of their metric (see `closed.known_points`)."""
         known, before = metric.points, self._before
-        for stream, (begin, _, end, _, time_ns, _, _) in zip(streams, points, strict=True):
+        for stream, begin, end, time_ns in parts:
             old = known.get(stream)
             if old is None:
                 self.count += 1

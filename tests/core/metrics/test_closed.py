@@ -98,6 +98,12 @@ def test_closed_metrics_read_as_open_ones(metric: Metric) -> None:
             assert keys[index] == other
     if any(point.flags for point in data.data_points):
         assert keys is None
+    parts = closed.known_points(wire, begin, identities.known)
+    if parts is not None:
+        assert keys is not None
+        assert parts == ([(k, p[0], p[2], p[4]) for k, p in zip(keys, points, strict=True)], after)
+    else:
+        assert keys is None or not closed.is_placed(points)
 
 
 @given(metric=metrics(), gone=st.sets(st.integers(0, 3)))
