@@ -190,8 +190,9 @@ class World:
             pipelines[str(signal)] = {"receivers": ["app"], "exporters": [type_]}
             pipelines["metrics/2"] = {"receivers": [type_], "exporters": ["out"]}
         service = {"telemetry": {"metrics": {"level": "none"}}, "pipelines": pipelines}
+        config["service"] = service
         self.collector = Collector(
-            {**config, "service": service},
+            config,
             sources=["app"],
             sinks={"out": take},
             processors={"mine": mine},
@@ -233,6 +234,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signal", "component"), CASES)
 async def test_odd_telemetry_neither_stops_nor_spoils_a_component(
     signal: Signal, component: str
@@ -292,6 +294,7 @@ LIMITS = (
 """What bounds the streams and memories of components that are not configured to."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("component", sorted(STATEFUL))
 async def test_new_series_without_end_cost_bounded_memory_and_are_accounted_for(
     component: str, monkeypatch: pytest.MonkeyPatch
