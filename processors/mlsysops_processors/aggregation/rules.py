@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _NAMES_MAX = 10_000
 """Names of metrics whose rules are remembered."""
-_PAIRS_MAX, _PAIR_BYTES_MAX = 20_000, 200
+_PAIRS_MAX, _PAIR_BYTES_MAX = 2_000, 200
 """Attributes that are remembered with what they are, and how long they may be."""
 
 
