@@ -10,6 +10,8 @@ Left out is what is known to differ, each for a reason:
 - Where points are aggregated, integers and doubles are added up, of which Go counts those of the
   first one's kind, and buckets of exponential histograms with other offsets are put where they
   belong; Go leaves gaps out.
+- `groupbyattrs` puts points together only if all else of their metrics is equal; Go takes those of
+  one name and type for one metric, and so gives points the unit of others.
 - `add_label` replaces a label that is there, as the component reference says; Go 0.159 leaves it.
 - The first delta of `cumulative_to_delta` with ``initial_value: keep`` says since when it counts;
   Go leaves that out. Points that are older than the last one are dropped, of exponential histograms
@@ -70,7 +72,7 @@ class ProcessorCase:
     wait_s: float = 0.5
     signal: Signal = Signal.METRICS
     is_plain: bool = False
-    """Whether deltas and points without a value are left out."""
+    """See `random_otlp.requests`."""
 
     @property
     def name(self) -> str:
@@ -136,7 +138,7 @@ SAMPLERS = tuple(
     )
 )
 GROUPS = tuple(
-    ProcessorCase("groupbyattrs", options, signal=signal)
+    ProcessorCase("groupbyattrs", options, signal=signal, is_plain=True)
     for signal in Signal
     for options in ("{}", "{keys: [s]}", "{keys: [s, app.id, t]}")
 )

@@ -27,8 +27,8 @@ _NO_VALUE = 1
 def requests(signal: Signal, seed: int, *, is_plain: bool = False) -> Iterator[bytes]:
     """Requests that a processor of ``signal`` may meet.
 
-    ``is_plain``: without deltas and points that have no value, all numbers of one kind and
-    exponential histograms of one offset.
+    ``is_plain``: without deltas and points that have no value, all numbers of one kind,
+    exponential histograms of one offset, and metrics of one name alike but for their type.
     """
     rolls = random.Random(seed)  # noqa: S311  reproducible on purpose
     begin_ns = (int(time.time()) + 5) * S
@@ -104,8 +104,11 @@ def _make_plain(scope: Any) -> None:
     for metric in scope.metrics:
         kind = metric.WhichOneof("data")
         data = getattr(metric, kind)
-        if hasattr(data, "aggregation_temporality") and data.aggregation_temporality == 1:
-            data.aggregation_temporality = 2
+        metric.unit = "s" if metric.name == "m2" else ""
+        if hasattr(data, "aggregation_temporality"):
+            data.aggregation_temporality = 0 if metric.name == "other" else 2
+        if kind == "sum":
+            data.is_monotonic = metric.name != "m3"
         for point in data.data_points:
             if kind == "exponential_histogram":
                 point.positive.offset = 0
