@@ -134,7 +134,7 @@ class Closing:
         for output in outputs:
             if output.values or (family == CLOSED and output.newest is not None):
                 self.fed[output] = None
-                output.fed_ns = start_ns
+                output.fed_ns = max(output.fed_ns, start_ns)
                 numbers.begin(output, start_ns)
             else:
                 output.forget_window()

@@ -355,6 +355,8 @@ class Intake:
             series, outputs = self._inputs.overflow(
                 source, self._reader.read(wires), self._resource_attributes
             )
+            for output in outputs:  # to be remembered until the window has closed
+                output.fed_ns = max(output.fed_ns, window.start_ns)
             columns = window.overflow((source.family, outputs), form)
             self.overflown += 1
         else:

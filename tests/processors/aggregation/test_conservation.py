@@ -18,6 +18,7 @@ CONFIG = {
     "interval": "5s",
     "allowed_lateness": "10s",
     "max_series": 3,
+    "max_stale": "0s",  # else there is room again, and a point that is repeated may get it
     "rules": [{"metrics": ["m"], "by": ["zone"], "functions": ["sum"]}],
 }
 STEPS = st.lists(
@@ -77,3 +78,23 @@ async def test_deltas_come_out_as_often_as_they_came_in(steps: list[Any]) -> Non
     assert sum(amount(given.value) for given in taken) == sum(
         amount(result.value) for result in results
     )
+
+
+async def test_a_result_of_too_many_series_is_kept_while_a_window_is_open() -> None:
+    """Another window closes in between, after which what is silent is forgotten."""
+    run = Running(FACTORY, {**CONFIG, "max_series": 1, "max_stale": "1s"})
+    await run.processor.start()
+    now = run.clock.unix_ns()
+    for sent in (point("sum", 0, now - S), point("sum", 1, now), point("sum", 0, now + S)):
+        await run.give_wire(request([sent]))
+    await run.clock.advance(12)
+    assert len(run.sink.payloads) == 1
+    await run.give_wire(request([point("sum", 2, now)]))
+    await run.processor.shutdown()
+
+    results = [result for payload in run.sink.payloads for result in read(payload.joined())[0]]
+    of_overflow = [result for result in results if result.attributes != (("zone", "x"),)]
+    assert len(results) == 3
+    assert [result.value for result in of_overflow] == [
+        amount(point("sum", 1, now).value) + amount(point("sum", 2, now).value)
+    ]
