@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 
 STEP_POINTS = 2000
 """Points that are taken in a step, about two milliseconds. One that is parsed counts as several."""
-_PARSED_POINTS = 25
-_AT_ONCE = 100
-"""Points of a metric that are looked at together."""
+_PARSED_POINTS = 40
+_AT_ONCE, _AT_ONCE_PARSED = 200, 20
+"""Points of a metric that are looked at together, and so many where the last ones were parsed."""
 LATE, FUTURE = "late", "future"
 LIMIT, IMPOSSIBLE, SILENT = "limit", "impossible", "no_value"
 """Why points are not held: their window was closed, or is too far ahead; there is no room for their
@@ -98,6 +98,7 @@ class Intake:
         self._group: Any = None
         self._now_ns = self._future_ns = self._hops = 0
         self._budget = STEP_POINTS
+        self._at_once = _AT_ONCE_PARSED
         self._taken_series: list[int] = []
         self.taken = 0
         self.overflown = 0
@@ -155,9 +156,15 @@ class Intake:
             source = self._inputs.source(place.metric(), metric, kind, rules)
             rest: list[bytes] = []
             every = list(points)
-            for begin in range(0, len(every), _AT_ONCE):
-                step = every[begin : begin + _AT_ONCE] if len(every) > _AT_ONCE else every
+            begin = 0
+            while begin < len(every):
+                end = begin + self._at_once
+                step = every[begin:end] if begin or end < len(every) else every
+                begin = end
+                before = self._budget
                 self._take(step, source, kind, rest)
+                spent = before - self._budget
+                self._at_once = _AT_ONCE if spent < _AT_ONCE else _AT_ONCE_PARSED
                 self._budget -= len(step)
                 if self._budget <= 0:
                     self._budget = STEP_POINTS
