@@ -95,7 +95,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=_Formatter,
     )
-    parser.add_argument("--version", "-v", action="version", version=f"{NAME} version {VERSION}")
+    version = f"{NAME} version {VERSION}"
+    parser.add_argument("--version", "-v", action="version", version=version)
     if command == "components":
         return parser
     add = parser.add_argument

@@ -1,4 +1,4 @@
-"""Entry points of installed packages, as `importlib.metadata` finds them and in a tenth of its time.
+"""Entry points of installed packages, as `importlib.metadata` finds them in ten times the time.
 
 The standard library's module takes 40 ms of a start: it imports the parsers of mail, of CSV and of
 ZIP files, and reads every package twice. Packages lie in folders of `sys.path`, each with a text
@@ -69,9 +69,10 @@ def _has_other_packages() -> bool:
 
 def _package_folders(place: str) -> list[Path]:
     try:
-        return [Path(place, name) for name in os.listdir(place) if name.endswith(_METADATA)]  # noqa: PTH208  half the time
+        names = os.listdir(place)  # noqa: PTH208  half the time
     except OSError:
         return []
+    return [Path(place, name) for name in names if name.endswith(_METADATA)]
 
 
 def _points_of(folder: Path, groups: Collection[str]) -> Iterator[EntryPoint]:
