@@ -37,7 +37,7 @@ def state(of: Sketch) -> tuple[object, ...]:
 
 
 def exact(values: Sequence[float], fraction: float) -> tuple[float, float]:
-    """The quantile as NumPy has it, and what a relative error of 1 in both neighbours makes of it."""
+    """The quantile as NumPy has it, and what a relative error of 1 in both neighbours means."""
     ordered = sorted(values)
     rank = fraction * (len(ordered) - 1)
     low, high = ordered[math.floor(rank)], ordered[math.ceil(rank)]
