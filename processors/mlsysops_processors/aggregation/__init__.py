@@ -135,6 +135,8 @@ class Aggregation:
             self._worker.cancel()
             lost = self._windows.points + self._closing + self._leaving
             self._windows.points = self._closing = self._leaving = 0
+            size = sum(window.size for window in self._windows.by_start.values())
+            self._settings.memory.release(size)
             self._windows.by_start.clear()
             if lost:
                 self._lose(DropReason.SHUTDOWN, lost, "not handed on before the deadline")
@@ -241,7 +243,6 @@ class Aggregation:
         end_ns = max(min(window.end_ns, now_ns), window.start_ns + 1)
         is_partial = window.start_ns < self._alive_ns
         closing = Closing(window, self._inputs, self._alive_ns, self._reporting.about_histogram)
-        await _slowly(closing.steps())
         writer = Writer(
             window.start_ns,
             end_ns,
@@ -249,7 +250,15 @@ class Aggregation:
             closing.causes,
             is_partial=is_partial or is_cut,
         )
-        await _slowly(writer.steps(closing.fed))
+        try:
+            await _slowly(closing.steps())
+            await _slowly(writer.steps(closing.fed))
+        except Exception as error:  # noqa: BLE001  the edge: a bug costs one window, and is reported
+            self._settings.memory.release(window.size)
+            self._closing -= window.points
+            self._inputs.forget_window()
+            self._lose(DropReason.PROCESSOR_ERROR, window.points, str(error), error)
+            return
         self._settings.memory.release(window.size)
         self._reporting.closed(closing.causes)
         ledger = self._settings.pipeline_ledger

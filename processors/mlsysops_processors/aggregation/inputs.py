@@ -326,6 +326,15 @@ class Inputs:
             if not number % SHARD:
                 yield
 
+    def forget_window(self) -> None:
+        """What results were given so far of a window is done with."""
+        for spec in self.specs.values():
+            for output in (*spec.outputs.values(), *((spec.overflow,) if spec.overflow else ())):
+                output.forget_window()
+                output.values = []
+                output.earlier = []
+                output.more = 0
+
     @property
     def results(self) -> int:
         """How many results are remembered."""

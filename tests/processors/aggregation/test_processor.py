@@ -376,3 +376,19 @@ async def test_a_metric_that_changes_its_type_has_one_result_of_a_name_and_attri
     exceptions = "otelcol_processor_aggregation_exceptions"
     assert run.settings.meter.value(exceptions, cause="clash") == 1
     await run.processor.shutdown()
+
+
+async def test_a_window_that_cannot_be_computed_is_counted_and_the_next_ones_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = await started(["sum"])
+    await run.give({**GAUGE, "points": [number(5, 1)]})
+    with monkeypatch.context() as patch:
+        patch.setattr("mlsysops_processors.aggregation.Writer.steps", None)
+        assert not await closed(run)
+    assert {DropReason.PROCESSOR_ERROR: 1} == run.ledger.dropped
+    assert run.settings.memory.in_flight == 0
+    await run.give({**GAUGE, "points": [number(7, 14)]})
+
+    assert [7] == [value(point) for point in (await closed(run))["m"]]
+    await run.processor.shutdown()
