@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mlsysops_processors.aggregation.inputs import Inputs, Runs, Source
+    from mlsysops_processors.aggregation.outputs import Output, Spec
     from mlsysops_processors.aggregation.rules import Attributes, Rules
     from mlsysops_processors.aggregation.windows import Window, Windows
 
@@ -72,7 +73,7 @@ class Intake:
     Of the points since `keep`: ``taken`` counts all that are not handed on, ``left`` those of them
     that are not held, by why; ``passed`` those that are handed on, by why. ``impossible``: by name
     and kind of metric the functions that mean nothing for it. ``overflown``: those of series
-    for which there was no room.
+    for which there was no room; ``refused``: what the last of these would have gone into.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Intake:
         self._resource: Attributes | None = None
         self._group: Any = None
         self._now_ns = self._future_ns = self._hops = 0
+        self.refused: Spec | None = None
         self._budget = STEP_POINTS
         self._at_once = _AT_ONCE_PARSED
         self._taken_series: list[int] = []
@@ -348,20 +350,20 @@ class Intake:
         window = self._window(time_ns, wire, rest)
         if window is None:
             return
-        if series == REFUSED and (
-            source.family == RUNNING
-            or (source.family == BUCKETS and source.temporality == CUMULATIVE)
-        ):
-            self.left[LIMIT] += 1
-            return
-        start_ns, content = row
-        is_number = not isinstance(content, bytes)
-        start = head(start_ns, time_ns, content) if is_number else b""
-        form = _form_of(start) or SERIALIZED
+        outputs: tuple[Output, ...] = ()
         if series == REFUSED:
             series, outputs = self._inputs.overflow(
                 source, self._reader.read(wires), self._resource_attributes
             )
+            self.refused = outputs[0].spec
+            if source.temporality == CUMULATIVE and source.family in {RUNNING, BUCKETS}:
+                self.left[LIMIT] += 1
+                return
+        start_ns, content = row
+        is_number = not isinstance(content, bytes)
+        start = head(start_ns, time_ns, content) if is_number else b""
+        form = _form_of(start) or SERIALIZED
+        if outputs:
             for output in outputs:  # to be remembered until the window has closed
                 output.fed_ns = max(output.fed_ns, window.start_ns)
             columns = window.overflow((source.family, outputs), form)

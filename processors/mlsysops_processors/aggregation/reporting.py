@@ -72,7 +72,8 @@ class Reporting:
                 continue
             self._ledger.drop(_REASONS[cause], points)
             self._count(cause, points)
-            self._say(cause, points, logging.ERROR, "dropped")
+            about = self._about_label(intake) if cause == LIMIT else ""
+            self._say(cause, points, logging.ERROR, "dropped", about)
         for cause, points in intake.passed.items():
             self._count(cause, points)
             self._say(cause, points, logging.WARNING, "handed on as they are")
@@ -82,7 +83,7 @@ class Reporting:
                 "overflow",
                 logging.WARNING,
                 "points of series beyond max_series go into one result of each metric, which has"
-                " the attribute otel.metric.overflow",
+                f" the attribute otel.metric.overflow{self._about_label(intake)}",
                 items=intake.overflown,
             )
         for (name, kind), functions in intake.impossible.items():
@@ -121,7 +122,12 @@ class Reporting:
     def _count(self, cause: str, points: int) -> None:
         self._points.bind({**self._labels, "cause": cause}).add(points)
 
-    def _say(self, cause: str, points: int, level: int, what: str) -> None:
-        self._causes.say(
-            cause, level, f"{what}: {points} points that {_MESSAGES[cause]}", items=points
-        )
+    @staticmethod
+    def _about_label(intake: Intake) -> str:
+        """Which attribute makes the series for which there is no room."""
+        label = intake.refused.offender if intake.refused is not None else b""
+        return f"; they differ most in {label.decode(errors='replace')!r}" if label else ""
+
+    def _say(self, cause: str, points: int, level: int, what: str, about: str = "") -> None:
+        text = f"{what}: {points} points that {_MESSAGES[cause]}{about}"
+        self._causes.say(cause, level, text, items=points)

@@ -228,7 +228,9 @@ async def test_a_request_with_a_malformed_point_is_refused_whole() -> None:
     await run.processor.shutdown()
 
 
-async def test_series_beyond_the_limit_go_into_one_result_that_names_the_label() -> None:
+async def test_series_beyond_the_limit_go_into_one_result_that_names_the_label(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     run = await started(["sum", "count"], {"max_series": 3}, by=["zone"])
     points = [
         number(1, 1 + n / 100, attributes={"zone": "x", "pod": str(n), "user": str(n % 4)})
@@ -242,6 +244,7 @@ async def test_series_beyond_the_limit_go_into_one_result_that_names_the_label()
     assert (3, 7) == (value(known), value(others))
     assert {"otel.metric.overflow": True, "aggregation.overflow.label": "pod"} == labels(others)
     assert {DropReason.CARDINALITY: 10} == run.ledger.dropped  # cumulative: no state, no increase
+    assert sum("they differ most in 'pod'" in record.message for record in caplog.records) == 2
     await run.processor.shutdown()
 
 
