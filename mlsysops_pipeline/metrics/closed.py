@@ -61,8 +61,8 @@ _TAILS = {
 """What can follow the points of a sum: its temporality, and whether it is monotonic."""
 
 Head: TypeAlias = "tuple[str, bytes, bytes, int, int]"
-"""The name of ``data``, that of the metric, the unit; where the field begins in which the points are, and
-where its content does. That ends with the metric."""
+"""The name of ``data``, that of the metric, the unit; where the field begins in which the points
+are, and where its content does. That ends with the metric."""
 Point: TypeAlias = "tuple[int, int, int, int, int, int, float]"
 """Where a point, its attributes and what follows them begin; start (0: none), time, `DOUBLE` or
 `INTEGER`, and the value."""

@@ -30,8 +30,8 @@ _OPEN_FACTOR = 3
 class Keeper(Generic[T]):
     """The streams of a processor, and the way of payloads through it.
 
-    ``change`` and ``closed`` are called for every metric, as in `rewrite`; while it runs, ``now`` is the time that
-    states begin with, and what it takes out it reports to `drop` or `filter`.
+    ``change`` and ``closed`` are called for every metric, as in `rewrite`; while it runs, ``now``
+    is the time that states begin with, and what it takes out it reports to `drop` or `filter`.
     ``on_counted(cause, points)`` is called for what was taken out, once that is certain.
     ``max_age_s``: streams that are silent for longer are forgotten, looked for every ``sweep_s``;
     0: never. ``streams_max``: above, those that are silent longest are forgotten.

@@ -76,7 +76,7 @@ Change: TypeAlias = "Callable[[Any, str, Place], Outcome]"
 """Changes an opened metric; it gets the name of its ``data`` and its place."""
 ChangeClosed: TypeAlias = "Callable[[bytes, Head, Place], bytes | None]"
 """Changes the bytes of a metric: to others, to the same object, or to nothing if the metric
-goes. Raises `OpenItError` before it has changed anything where that cannot be told from the bytes."""
+goes. Raises `OpenItError`, before it has changed anything, where bytes do not tell enough."""
 
 
 class OpenItError(Exception):

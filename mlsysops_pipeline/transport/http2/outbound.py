@@ -65,8 +65,8 @@ class Outbound:
     ``frames``: what is to be written next. ``window``: bytes of DATA that the peer takes on all
     streams together. ``sent_frames``: DATA frames so far, larger ones counted once for each
     16 KiB. ``unsent_bytes``: what waits in outboxes, and ``unsent_bytes_max`` how much may.
-    ``blocked_count``: how often a stream had to wait so far; ``flushed_bytes``: of DATA that went out
-    by way of an outbox.
+    ``blocked_count``: how often a stream had to wait so far; ``flushed_bytes``: of DATA that
+    went out by way of an outbox.
     """
 
     __slots__ = (
@@ -320,7 +320,7 @@ class Outbound:
 
     @property
     def oldest_blocked(self) -> int:
-        """What ``blocked_count`` was when the stream that waits longest began to; 0 if none does."""
+        """``blocked_count`` as it was when the longest waiting stream began to; 0: none waits."""
         for count, _ in self._blocked.values():
             return count
         return 0

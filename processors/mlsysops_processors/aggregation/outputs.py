@@ -111,8 +111,9 @@ class Output:
     ``born_ns``: the start of the window in which it first got something; 0: it has not.
     ``values``: one of each series: of gauges its last, else what it has grown by; ``earlier``: of
     gauges all others; ``extra``: what belongs to the total only; ``more``: points beside one for
-    each of ``values``. All these are emptied into ``tally`` or ``buckets`` now and then. ``tally``, ``buckets``, ``newest``,
-    ``oldest``: what the window has so far. ``series``: how many feed it.
+    each of ``values``. All these are emptied into ``tally`` or ``buckets`` now and then.
+    ``tally``, ``buckets``, ``newest``, ``oldest``: what the window has so far.
+    ``series``: how many feed it.
     """
 
     __slots__ = (

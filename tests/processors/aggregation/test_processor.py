@@ -1,4 +1,4 @@
-"""Aggregation as a processor: windows, ledger, limits, refusals, stopping, and fields of results."""
+"""Aggregation as a processor: windows, ledger, limits, refusals, stopping, fields of results."""
 
 from __future__ import annotations
 
