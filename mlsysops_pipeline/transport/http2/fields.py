@@ -157,7 +157,7 @@ def response_problem(block: FieldBlock, *, ended: bool = False) -> str:
         regular: list[Field] = []
         problem = _split(block.fields, _RESPONSE_PSEUDO, pseudo, regular)
         if not problem and not _STATUS.fullmatch(pseudo.get(b":status", b"")):
-            problem = "no :status"
+            problem = ":status is no code" if b":status" in pseudo else "no :status"
         if not problem:
             block.content_length, problem = _content_length(regular)
         if problem:

@@ -37,6 +37,7 @@ H2_IS_LAXER: Final = (
     "RST_STREAM of an idle stream",  # section 5.1, "idle"
     "body is not as long as content-length",  # if HEADERS end the stream; section 8.1.1
     "a frame of an idle stream",  # HEADERS of a server; section 8.4: by PUSH_PROMISE only
+    ":status is no code",  # three digits; section 8.3.2 and RFC 9110, section 15
 )
 """What we end a connection for and h2 ignores, by our words."""
 
