@@ -14,20 +14,13 @@ collector (DM-8).
 from __future__ import annotations
 
 import asyncio
-import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.component import Consumer, Factory, Kind, Settings, Stability
 from mlsysops_pipeline.delivery.causes import CauseLog
-from mlsysops_pipeline.delivery.receipts import resolve
-from mlsysops_pipeline.errors import (
-    ConsumeError,
-    DropReason,
-    MalformedError,
-    PermanentError,
-    RetryableError,
-)
+from mlsysops_pipeline.errors import DropReason, MalformedError, PermanentError, RetryableError
+from mlsysops_pipeline.metrics.leaving import Leaving
 from mlsysops_pipeline.metrics.turns import Turns
 from mlsysops_pipeline.pdata.payload import Metadata, Payload
 from mlsysops_pipeline.pdata.signal import Signal
@@ -49,10 +42,6 @@ if TYPE_CHECKING:
 
 POINTS_MAX = 8_000_000
 """Points that are held; more are refused until a window was handed on."""
-WAIT_MIN_S, WAIT_MAX_S = 0.1, 5.0
-"""The wait, which doubles, after a refusal by the next stage."""
-PATIENCE_S = 5.0
-"""How long a stopping processor keeps trying."""
 _IDLE_S = 1.0
 """How often it is looked for windows when there are none."""
 _OPEN_FACTOR = 3
@@ -84,16 +73,16 @@ class Aggregation:
             keeps_original=config.keep_original,
         )
         self._turns = Turns(settings, next_, self._process, self._settle)
-        self._causes = CauseLog(settings.logger, settings.clock)
-        self._reporting = Reporting(settings, self._causes, self._inputs, self._windows)
+        causes = CauseLog(settings.logger, settings.clock)
+        self._reporting = Reporting(settings, causes, self._inputs, self._windows)
+        self._leaving = Leaving(settings, next_, causes, "a window", self._reporting.handed_on)
         self._lost = 0  # points that protobuf does not know of: the last of a oneof counts
         self._closing = 0
-        self._leaving = 0
         self._alive_ns = 0
         self._worker: asyncio.Task[None] | None = None
-        self._pausing: asyncio.Future[None] | None = None
-        self._stopping_since: float | None = None
-        settings.pipeline_ledger.hold(lambda: self._windows.points + self._closing + self._leaving)
+        settings.pipeline_ledger.hold(
+            lambda: self._windows.points + self._closing + self._leaving.items
+        )
 
     async def start(self) -> None:
         """Begin to close windows. Those that began before are partial."""
@@ -108,7 +97,7 @@ class Aggregation:
 
     def accept_now(self, payload: Payload) -> Rest | None:
         """See `PromptConsumer`."""
-        if self._stopping_since is not None:
+        if self._leaving.is_stopping:
             raise RetryableError("aggregation is being shut down", retry_after_s=1.0)
         if self._windows.points + self._closing >= POINTS_MAX:
             raise RetryableError(
@@ -122,24 +111,22 @@ class Aggregation:
 
     async def shutdown(self) -> None:
         """Hand on all windows; what is refused for too long is dropped, counted and logged."""
-        if self._stopping_since is not None:
+        if self._leaving.is_stopping:
             return
-        self._stopping_since = self._settings.clock.monotonic()
-        if self._pausing is not None:
-            resolve(self._pausing)
+        self._leaving.stop()
         if self._worker is None:
             return
         try:
             await asyncio.wait([self._worker])
         finally:
             self._worker.cancel()
-            lost = self._windows.points + self._closing + self._leaving
-            self._windows.points = self._closing = self._leaving = 0
+            lost = self._windows.points + self._closing + self._leaving.items
+            self._windows.points = self._closing = self._leaving.items = 0
             size = sum(window.size for window in self._windows.by_start.values())
             self._settings.memory.release(size)
             self._windows.by_start.clear()
             if lost:
-                self._lose(DropReason.SHUTDOWN, lost, "not handed on before the deadline")
+                self._leaving.lose(DropReason.SHUTDOWN, lost, "not handed on before the deadline")
 
     def _process(self, payload: Payload) -> Payload | None:
         """What is left of a payload when the points that rules mean are taken out."""
@@ -206,9 +193,9 @@ class Aggregation:
 
     async def _work(self) -> None:
         while True:
-            if self._stopping_since is None:
-                await self._pause(self._wait_s())
-            is_last = self._stopping_since is not None
+            if not self._leaving.is_stopping:
+                await self._leaving.pause(self._wait_s())
+            is_last = self._leaving.is_stopping
             await self._turns.turn()
             self._windows.advance(self._settings.clock.unix_ns())
             closed = self._windows.closed(is_last=is_last)
@@ -257,7 +244,7 @@ class Aggregation:
             self._settings.memory.release(window.size)
             self._closing -= window.points
             self._inputs.forget_window()
-            self._lose(DropReason.PROCESSOR_ERROR, window.points, str(error), error)
+            self._leaving.lose(DropReason.PROCESSOR_ERROR, window.points, str(error), error)
             return
         self._settings.memory.release(window.size)
         self._reporting.closed(closing.causes)
@@ -270,78 +257,16 @@ class Aggregation:
         if not writer.items or (is_partial and self._withholds):
             return
         ledger.created += writer.items
-        self._leaving = writer.items
+        self._leaving.items = writer.items
         metadata = Metadata(hops=window.hops)
-        await self._hand_on(
+        await self._leaving.hand_on(
             Payload(Signal.METRICS, tuple(writer.wires), metadata, items=writer.items)
-        )
-
-    async def _hand_on(self, payload: Payload) -> None:
-        """Until it is taken, or is known never to be."""
-        wait_s = WAIT_MIN_S
-        while True:
-            try:
-                await self._next.consume(payload)
-            except RetryableError as error:
-                if self._is_out_of_patience:
-                    self._lose_leaving(DropReason.SHUTDOWN, error.message)
-                    return
-                self._causes.say(
-                    "retryable",
-                    logging.WARNING,
-                    f"the next stage does not take a window now; it is kept: {error.message}",
-                )
-                wait = max(wait_s, error.retry_after_s or 0.0)
-                await self._pause(WAIT_MIN_S if self._stopping_since is not None else wait)
-                wait_s = min(2 * wait_s, WAIT_MAX_S)
-            except ConsumeError as error:
-                self._lose_leaving(error.reason, error.message)
-                return
-            except Exception as error:  # noqa: BLE001  the edge: whatever it is, it is reported
-                self._lose_leaving(DropReason.PROCESSOR_ERROR, str(error), error)
-                return
-            else:
-                self._reporting.handed_on(self._leaving)
-                self._leaving = 0
-                return
-
-    @property
-    def _is_out_of_patience(self) -> bool:
-        since = self._stopping_since
-        return since is not None and self._settings.clock.monotonic() - since >= PATIENCE_S
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait; `shutdown` ends it."""
-        pausing = self._pausing = asyncio.get_running_loop().create_future()
-        timer = self._settings.clock.call_later(seconds, lambda: resolve(pausing))
-        try:
-            await pausing
-        finally:
-            timer.cancel()
-
-    def _lose_leaving(
-        self, reason: DropReason, message: str, error: Exception | None = None
-    ) -> None:
-        lost, self._leaving = self._leaving, 0
-        if lost:
-            self._lose(reason, lost, message, error)
-
-    def _lose(
-        self, reason: DropReason, items: int, message: str, error: Exception | None = None
-    ) -> None:
-        self._settings.pipeline_ledger.drop(reason, items)
-        self._causes.say(
-            ("lost", reason),
-            logging.ERROR,
-            f"dropped {items} items (reason {reason}): {message}",
-            items=items,
-            error=error,
         )
 
     @property
     def is_busy(self) -> bool:
         """Whether a window is being computed or handed on."""
-        return bool(self._closing or self._leaving)
+        return bool(self._closing or self._leaving.items)
 
     def __repr__(self) -> str:
         return (

@@ -12,16 +12,15 @@ refused request changed is undone.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlsysops_pipeline.component import Consumer, Factory, Kind, Settings, Stability
 from mlsysops_pipeline.config.schema import ComponentConfig, Duration, Finding, Section
 from mlsysops_pipeline.delivery.causes import CauseLog
-from mlsysops_pipeline.delivery.receipts import resolve
-from mlsysops_pipeline.errors import ConsumeError, DropReason, RetryableError
+from mlsysops_pipeline.errors import DropReason, RetryableError
 from mlsysops_pipeline.metrics.closed import field, join, known_points, points, tail
 from mlsysops_pipeline.metrics.identity import Identities
+from mlsysops_pipeline.metrics.leaving import Leaving
 from mlsysops_pipeline.metrics.turns import Turns
 from mlsysops_pipeline.metrics.walking import (
     CUMULATIVE,
@@ -46,10 +45,6 @@ if TYPE_CHECKING:
 
 STREAMS_MAX = 500_000
 """The points of more streams than that in an interval go on at once."""
-WAIT_MIN_S, WAIT_MAX_S = 0.1, 5.0
-"""The wait, which doubles, after a refusal by the next stage."""
-PATIENCE_S = 5.0
-"""How long a stopping processor keeps trying."""
 _OPEN_FACTOR = 3
 
 
@@ -85,22 +80,17 @@ class IntervalProcessor:
         self._settings = settings
         self._interval_s = config.interval
         self._passes = config.pass_through or PassThroughConfig()
-        self._next = next_
         self._turns = Turns(settings, next_, self._process, self._settle)
-        self._causes = CauseLog(settings.logger, settings.clock)
         self._identities = Identities()
         self._held = Held()
         self._hops = self._hops_now = 0
-        self._leaving = 0
         self._lost = 0  # points that protobuf does not know of: the last of a oneof counts
         self._worker: asyncio.Task[None] | None = None
-        self._pausing: asyncio.Future[None] | None = None
-        self._stopping_since: float | None = None
-        settings.pipeline_ledger.hold(lambda: self._held.count + self._leaving)
+        settings.pipeline_ledger.hold(lambda: self._held.count + self._leaving.items)
         labels = {"processor": str(settings.id), "otel.signal": "metrics"}
-        self._outgoing = settings.meter.counter("otelcol_processor_outgoing_items", "{item}").bind(
-            labels
-        )
+        outgoing = settings.meter.counter("otelcol_processor_outgoing_items", "{item}").bind(labels)
+        causes = CauseLog(settings.logger, settings.clock)
+        self._leaving = Leaving(settings, next_, causes, "an interval", outgoing.add)
 
     async def start(self) -> None:
         """Begin to hand on."""
@@ -114,27 +104,25 @@ class IntervalProcessor:
 
     def accept_now(self, payload: Payload) -> Rest | None:
         """See `PromptConsumer`."""
-        if self._stopping_since is not None:
+        if self._leaving.is_stopping:
             raise RetryableError("interval is being shut down", retry_after_s=1.0)
         return self._turns.accept_now(payload)
 
     async def shutdown(self) -> None:
         """Hand on what is held; what is refused for too long is dropped, counted and logged."""
-        if self._stopping_since is not None:
+        if self._leaving.is_stopping:
             return
-        self._stopping_since = self._settings.clock.monotonic()
-        if self._pausing is not None:
-            resolve(self._pausing)
+        self._leaving.stop()
         if self._worker is None:
             return
         try:
             await asyncio.wait([self._worker])
         finally:
             self._worker.cancel()
-            lost = self._held.count + self._leaving
-            self._held, self._leaving = Held(), 0
+            lost = self._held.count + self._leaving.items
+            self._held, self._leaving.items = Held(), 0
             if lost:
-                self._lose(DropReason.SHUTDOWN, lost, "not handed on before the deadline")
+                self._leaving.lose(DropReason.SHUTDOWN, lost, "not handed on before the deadline")
 
     def _process(self, payload: Payload) -> Payload | None:
         """What is left of a payload when its points that are held are taken out."""
@@ -269,80 +257,18 @@ class IntervalProcessor:
 
     async def _work(self) -> None:
         while True:
-            if self._stopping_since is None:
-                await self._pause(self._interval_s)
-            is_last = self._stopping_since is not None
+            if not self._leaving.is_stopping:
+                await self._leaving.pause(self._interval_s)
+            is_last = self._leaving.is_stopping
             await self._turns.turn()
             held, self._held = self._held, Held()
-            self._leaving = held.count
+            self._leaving.items = held.count
             self._turns.end_turn()
             if held.count:
                 payload = Payload(Signal.METRICS, tuple(held.requests()), Metadata(hops=self._hops))
-                await self._hand_on(payload)
+                await self._leaving.hand_on(payload)
             if is_last:
                 return
-
-    async def _hand_on(self, payload: Payload) -> None:
-        """Until it is taken, or is known never to be."""
-        wait_s = WAIT_MIN_S
-        while True:
-            try:
-                await self._next.consume(payload)
-            except RetryableError as error:
-                if self._is_out_of_patience:
-                    self._lose_leaving(DropReason.SHUTDOWN, error.message)
-                    return
-                self._causes.say(
-                    "retryable",
-                    logging.WARNING,
-                    f"the next stage does not take an interval now; it is kept: {error.message}",
-                )
-                wait = max(wait_s, error.retry_after_s or 0.0)
-                await self._pause(WAIT_MIN_S if self._stopping_since is not None else wait)
-                wait_s = min(2 * wait_s, WAIT_MAX_S)
-            except ConsumeError as error:
-                self._lose_leaving(error.reason, error.message)
-                return
-            except Exception as error:  # noqa: BLE001  the edge: whatever it is, it is reported
-                self._lose_leaving(DropReason.PROCESSOR_ERROR, str(error), error)
-                return
-            else:
-                self._outgoing.add(self._leaving)
-                self._leaving = 0
-                return
-
-    @property
-    def _is_out_of_patience(self) -> bool:
-        since = self._stopping_since
-        return since is not None and self._settings.clock.monotonic() - since >= PATIENCE_S
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait; `shutdown` ends it."""
-        pausing = self._pausing = asyncio.get_running_loop().create_future()
-        timer = self._settings.clock.call_later(seconds, lambda: resolve(pausing))
-        try:
-            await pausing
-        finally:
-            timer.cancel()
-
-    def _lose_leaving(
-        self, reason: DropReason, message: str, error: Exception | None = None
-    ) -> None:
-        lost, self._leaving = self._leaving, 0
-        if lost:
-            self._lose(reason, lost, message, error)
-
-    def _lose(
-        self, reason: DropReason, items: int, message: str, error: Exception | None = None
-    ) -> None:
-        self._settings.pipeline_ledger.drop(reason, items)
-        self._causes.say(
-            ("lost", reason),
-            logging.ERROR,
-            f"dropped {items} items (reason {reason}): {message}",
-            items=items,
-            error=error,
-        )
 
     def __repr__(self) -> str:
         return f"<IntervalProcessor {self._settings.id} held={self._held.count}>"
