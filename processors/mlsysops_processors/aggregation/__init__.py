@@ -248,6 +248,7 @@ class Aggregation:
             return
         self._settings.memory.release(window.size)
         self._reporting.closed(closing.causes)
+        self._reporting.overflown(closing.overflown)
         ledger = self._settings.pipeline_ledger
         invalid = closing.causes[INVALID]
         if invalid:

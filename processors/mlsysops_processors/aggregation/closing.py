@@ -6,7 +6,7 @@ one window has to be done before the next.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from mlsysops_processors.aggregation import distributions, numbers
@@ -39,10 +39,22 @@ class _All:
         return self._outputs
 
 
+class _Momentary:
+    """What is known of cumulative series for which there is no room: nothing but one window."""
+
+    def __init__(self) -> None:
+        self.values: defaultdict[int, float] = defaultdict(int)
+        self.starts: defaultdict[int, int] = defaultdict(int)
+        self.times: defaultdict[int, int] = defaultdict(int)
+        self.ended: dict[int, float] = {}
+        self.known: dict[int, distributions.Known] = {}
+
+
 class Closing:
     """One window. ``fed``: the results that got something, once `steps` is through.
 
-    ``causes``: what was wrong, by how many points; ``alive_ns``: since when nothing was missed;
+    ``causes``: what was wrong, by how many points; ``overflown``: points of series for which there
+    was no room, by the attribute that makes these; ``alive_ns``: since when nothing was missed;
     ``say``: told what is wrong with histograms that are left out.
     """
 
@@ -55,6 +67,7 @@ class Closing:
         self._say = say
         self.fed: dict[Output, None] = {}
         self.causes: Counter[str] = Counter()
+        self.overflown: Counter[bytes] = Counter()
         self._unsound: set[tuple[int, int]] = set()
 
     def steps(self) -> Iterator[None]:
@@ -68,7 +81,7 @@ class Closing:
             inputs.mark_seen(number, series, window.start_ns)
             is_simple = len(series) == sum(map(len, shard.values())) and len(shard) == 1
             family = inputs.families[number]
-            self._fold(family, shard, inputs.members, is_simple=is_simple)
+            self._fold(family, shard, inputs.members, inputs, is_simple=is_simple)
             self._note_fed(family, inputs.results_of(number))
             yield
             if waiting >= _DRAIN_POINTS or family == BUCKETS:
@@ -76,22 +89,32 @@ class Closing:
                 yield from self._drain()
         for place in list(window.overflown):
             family, outputs = place
-            self._fold(family, window.overflown.pop(place), _All(outputs), is_simple=False)
+            shard = window.overflown.pop(place)
+            self.overflown[outputs[0].spec.offender] += sum(map(len, shard.values()))
+            self._fold(family, shard, _All(outputs), _Momentary(), is_simple=False)
             self._note_fed(family, outputs)
             yield
         yield from self._drain()
 
-    def _fold(self, family: int, shard: Shard, members: Members, *, is_simple: bool) -> None:
+    def _fold(
+        self,
+        family: int,
+        shard: Shard,
+        members: Members,
+        state: Inputs | _Momentary,
+        *,
+        is_simple: bool,
+    ) -> None:
         """Give results what the points of a shard are."""
-        inputs, window = self._inputs, self._window
+        window = self._window
         rows: Sequence[Row] | None = None
         if family in {GAUGE, ADDED} and is_simple:
             (columns,) = shard.values()
             numbers.fold_simple(columns.series, columns.values, members)
         elif family == RUNNING and is_simple:
             (columns,) = shard.values()
-            rest = numbers.fold_running_simple(columns.rows(), members, inputs)
-            self._fold_running(rest, members)
+            rest = numbers.fold_running_simple(columns.rows(), members, state)
+            self._fold_running(rest, members, state)
         else:
             rows = rows_of(shard)
             if family == GAUGE:
@@ -99,19 +122,19 @@ class Closing:
             elif family == ADDED:
                 numbers.fold_deltas(rows, members)
             elif family == RUNNING:
-                self._fold_running(rows, members)
+                self._fold_running(rows, members, state)
             elif family == BUCKETS:
                 folding = distributions.Folding(
-                    inputs.known, window.start_ns, self._alive_ns, self._say
+                    state.known, window.start_ns, self._alive_ns, self._say
                 )
                 folding.fold(rows, members)
                 self.causes += folding.causes
                 self._unsound = folding.unsound
         self._fold_ends(family, shard, rows, members)
 
-    def _fold_running(self, rows: Sequence[Row], members: Members) -> None:
+    def _fold_running(self, rows: Sequence[Row], members: Members, state: numbers.State) -> None:
         self.causes += numbers.fold_running(
-            rows, members, self._inputs, self._window.start_ns, self._alive_ns
+            rows, members, state, self._window.start_ns, self._alive_ns
         )
 
     def _fold_ends(

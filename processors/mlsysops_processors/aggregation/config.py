@@ -186,7 +186,8 @@ class Config(ComponentConfig):
     ``late``), or ``forward`` them as they are. They are counted either way."""
     max_series: int = 200_000
     """Input series that are told apart. Those beyond it go into one result of each metric, with the
-    attribute ``otel.metric.overflow``; cumulative ones are dropped (reason ``cardinality``)."""
+    attributes ``otel.metric.overflow`` and ``aggregation.overflow.label``, which names what makes
+    the series. What cumulative ones of these grow by from window to window is missing there."""
     max_stale: Duration = 300.0
     """Seconds of silence after which an input series or a result is forgotten, at least two
     windows. 0: never."""

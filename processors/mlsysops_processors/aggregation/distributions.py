@@ -14,7 +14,7 @@ from mlsysops_pipeline.metrics.walking import CUMULATIVE
 from mlsysops_pipeline.pdata.sieve import POINT_NAMES
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, view
-from mlsysops_processors.aggregation.numbers import FALL, INVALID, OVERLAP, RESET, begin
+from mlsysops_processors.aggregation.numbers import FALL, INVALID, OVERLAP, RESET, begin, life_of
 from mlsysops_processors.aggregation.windows import ENDED
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Folding:
     def _add_share(self, output: Output, growths: Sequence[_Growth]) -> None:
         """What a series gives to a result; of other bounds than its newest, nothing."""
         is_new = begin(output, self._window_ns)
-        life_ns = min(output.born_ns, self._alive_ns)
+        life_ns = life_of(output, self._window_ns, self._alive_ns)
         newest = growths[-1]
         share, extra = _nothing(newest.histogram), None
         for time_ns, growth, start_ns, is_first in growths:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mlsysops_processors.aggregation.inputs import Inputs, Runs, Source
-    from mlsysops_processors.aggregation.outputs import Output, Spec
+    from mlsysops_processors.aggregation.outputs import Output
     from mlsysops_processors.aggregation.rules import Attributes, Rules
     from mlsysops_processors.aggregation.windows import Window, Windows
 
@@ -54,7 +54,7 @@ _AT_ONCE, _AT_ONCE_PARSED = 200, 20
 LATE, FUTURE = "late", "future"
 LIMIT, IMPOSSIBLE, SILENT = "limit", "impossible", "no_value"
 """Why points are not held: their window was closed, or is too far ahead; there is no room for their
-series; no function of any rule is possible; they have no value and so add nothing."""
+metric; no function of any rule is possible; they have no value and so add nothing."""
 
 _TOGETHER_MIN = 8
 """Points of a metric that are taken together if that is possible."""
@@ -73,7 +73,7 @@ class Intake:
     Of the points since `keep`: ``taken`` counts all that are not handed on, ``left`` those of them
     that are not held, by why; ``passed`` those that are handed on, by why. ``impossible``: by name
     and kind of metric the functions that mean nothing for it. ``overflown``: those of series
-    for which there was no room; ``refused``: what the last of these would have gone into.
+    for which there was no room.
     """
 
     def __init__(
@@ -98,7 +98,6 @@ class Intake:
         self._resource: Attributes | None = None
         self._group: Any = None
         self._now_ns = self._future_ns = self._hops = 0
-        self.refused: Spec | None = None
         self._budget = STEP_POINTS
         self._at_once = _AT_ONCE_PARSED
         self._taken_series: list[int] = []
@@ -355,10 +354,6 @@ class Intake:
             series, outputs = self._inputs.overflow(
                 source, self._reader.read(wires), self._resource_attributes
             )
-            self.refused = outputs[0].spec
-            if source.temporality == CUMULATIVE and source.family in {RUNNING, BUCKETS}:
-                self.left[LIMIT] += 1
-                return
         start_ns, content = row
         is_number = not isinstance(content, bytes)
         start = head(start_ns, time_ns, content) if is_number else b""

@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mlsysops_processors.aggregation.tally import Tally, beats, exact_sum
 from mlsysops_processors.aggregation.windows import ENDED
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterable, Sequence
 
     from mlsysops_processors.aggregation.outputs import Output
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     Outputs = tuple[Output, ...]
 
+_Value = TypeVar("_Value")
 _AFTER: Row = (-1, 0, 0, 0)
 INVALID, RESET, FALL, OVERLAP = "invalid", "reset", "fall", "overlap"
 """What may be wrong with a cumulative point: no number that only grows; a new start (which is
@@ -35,6 +35,13 @@ class Members(Protocol):
     def __getitem__(self, series: int, /) -> Outputs: ...
 
 
+class Column(Protocol[_Value]):
+    """One number of every series."""
+
+    def __getitem__(self, series: int, /) -> _Value: ...
+    def __setitem__(self, series: int, value: _Value, /) -> None: ...
+
+
 class State(Protocol):
     """The last point of every cumulative series; time 0: none.
 
@@ -42,10 +49,19 @@ class State(Protocol):
     the same start; `math.inf` stands in ``values``.
     """
 
-    values: list[float]
-    starts: array[int]
-    times: array[int]
     ended: dict[int, float]
+
+    @property
+    def values(self) -> Column[float]:
+        """What they were."""
+
+    @property
+    def starts(self) -> Column[int]:
+        """When they started, in nanoseconds."""
+
+    @property
+    def times(self) -> Column[int]:
+        """When they were, in nanoseconds."""
 
 
 def is_sound(value: float) -> bool:
@@ -200,7 +216,7 @@ def _add_first(
 ) -> None:
     """Add a series of whose past nothing is known but when it started."""
     is_new = begin(output, window_ns)
-    life_ns = min(output.born_ns, alive_ns)
+    life_ns = life_of(output, window_ns, alive_ns)
     extra: float = 0
     for time_ns, start_ns, value in firsts:
         if not 0 < start_ns < time_ns:
@@ -221,6 +237,15 @@ def begin(output: Output, window_ns: int) -> bool:
     if not output.born_ns:
         output.born_ns = window_ns
     return output.born_ns == window_ns
+
+
+def life_of(output: Output, window_ns: int, alive_ns: int) -> int:
+    """Since when nothing of a result's series was missed.
+
+    Of series for which there is no room, nothing is known that was before the window: of those that
+    go on, what they grow by from window to window is missed.
+    """
+    return window_ns if output is output.spec.overflow else min(output.born_ns, alive_ns)
 
 
 def fold_ends(rows: Iterable[Row], members: Members) -> None:

@@ -29,7 +29,7 @@ _REASONS = {
 _MESSAGES = {
     LATE: "came after their window was closed",
     FUTURE: "are more than an interval ahead of the clock",
-    LIMIT: "are cumulative and of series beyond max_series",
+    LIMIT: "are of more metrics than there is room for",
     IMPOSSIBLE: "cannot be aggregated by any function of their rules",
     INVALID: "have a value or buckets that make no sense",
     FALL: "fell without a new start: a broken writer; they count as a reset",
@@ -72,20 +72,12 @@ class Reporting:
                 continue
             self._ledger.drop(_REASONS[cause], points)
             self._count(cause, points)
-            about = self._about_label(intake) if cause == LIMIT else ""
-            self._say(cause, points, logging.ERROR, "dropped", about)
+            self._say(cause, points, logging.ERROR, "dropped")
         for cause, points in intake.passed.items():
             self._count(cause, points)
             self._say(cause, points, logging.WARNING, "handed on as they are")
         if intake.overflown:
             self._count("overflow", intake.overflown)
-            self._causes.say(
-                "overflow",
-                logging.WARNING,
-                "points of series beyond max_series go into one result of each metric, which has"
-                f" the attribute otel.metric.overflow{self._about_label(intake)}",
-                items=intake.overflown,
-            )
         for (name, kind), functions in intake.impossible.items():
             text = name.decode(errors="replace")
             self._causes.say(
@@ -105,6 +97,18 @@ class Reporting:
             elif cause != RESET:  # which is how it should be
                 self._say(cause, points, logging.WARNING, "noticed")
 
+    def overflown(self, labels: Counter[bytes]) -> None:
+        """A window had points of series beyond ``max_series``, so many by what makes the series."""
+        for label, points in labels.most_common(1):
+            about = f"; they differ most in {label.decode(errors='replace')!r}" if label else ""
+            self._causes.say(
+                "overflow",
+                logging.WARNING,
+                "points of series beyond max_series go into one result of each metric, which has"
+                f" the attribute otel.metric.overflow{about}",
+                items=points,
+            )
+
     def about_histogram(self, problem: str) -> None:
         """A histogram is left out (DM-5)."""
         self._causes.say("histogram", logging.WARNING, f"a histogram is dropped: {problem}")
@@ -122,12 +126,6 @@ class Reporting:
     def _count(self, cause: str, points: int) -> None:
         self._points.bind({**self._labels, "cause": cause}).add(points)
 
-    @staticmethod
-    def _about_label(intake: Intake) -> str:
-        """Which attribute makes the series for which there is no room."""
-        label = intake.refused.offender if intake.refused is not None else b""
-        return f"; they differ most in {label.decode(errors='replace')!r}" if label else ""
-
-    def _say(self, cause: str, points: int, level: int, what: str, about: str = "") -> None:
-        text = f"{what}: {points} points that {_MESSAGES[cause]}{about}"
+    def _say(self, cause: str, points: int, level: int, what: str) -> None:
+        text = f"{what}: {points} points that {_MESSAGES[cause]}"
         self._causes.say(cause, level, text, items=points)

@@ -237,14 +237,41 @@ async def test_series_beyond_the_limit_go_into_one_result_that_names_the_label(
         for n in range(10)
     ]
     await run.give({**GAUGE, "points": points})
-    await run.give({"name": "m_total", "points": points})
     found = await closed(run)
 
     known, others = found["m.sum"]
     assert (3, 7) == (value(known), value(others))
     assert {"otel.metric.overflow": True, "aggregation.overflow.label": "pod"} == labels(others)
-    assert {DropReason.CARDINALITY: 10} == run.ledger.dropped  # cumulative: no state, no increase
-    assert sum("they differ most in 'pod'" in record.message for record in caplog.records) == 2
+    assert not run.ledger.dropped
+    assert sum("they differ most in 'pod'" in record.message for record in caplog.records) == 1
+    await run.processor.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["sum", "histogram"])
+async def test_of_cumulative_series_beyond_the_limit_a_window_counts_what_grew_in_it(
+    kind: str,
+) -> None:
+    """The first one whole; later, what is born or grows in the window, never anything twice."""
+
+    def point(pod: int, size: int, at: float, start: float) -> dict[str, object]:
+        made = {"time": at, "start": start, "attributes": {"zone": "x", "pod": str(pod)}}
+        if kind == "sum":
+            return {"value": size, **made}
+        return {"count": size, "bucket_counts": [size, 0], "explicit_bounds": [1.0], **made}
+
+    run = await started(["sum"], {"max_series": 1}, by=["zone"])
+    totals: list[Any] = []
+    for points in (
+        [point(0, 100, 1, 0.5), point(1, 10, 1, 0.5), point(2, 20, 2, 0.5)],
+        [point(0, 101, 11, 0.5), point(1, 11, 11, 0.5), point(2, 24, 12, 0.5)],
+        [point(1, 15, 21, 0.5), point(1, 18, 22, 0.5), point(3, 6, 23, 21)],
+    ):
+        await run.give({"kind": kind, "points": points})
+        results = (await closed(run, 10 if totals else 15.5))["m"]
+        overflow = [one for one in results if "aggregation.overflow.label" in labels(one)]
+        totals += [value(one) if kind == "sum" else one.count for one in overflow]
+    assert [30, 30, 30 + 3 + 6] == totals
+    assert not run.ledger.dropped
     await run.processor.shutdown()
 
 
