@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlsysops_pipeline.component import Kind
-from mlsysops_pipeline.config import advice, connections, leaving_out, network
+from mlsysops_pipeline.config import advice, connections, leaving_out, network, targets
 from mlsysops_pipeline.config.outline import MEMBERS
 from mlsysops_pipeline.config.problems import Problem, Severity, error, warning
 from mlsysops_pipeline.config.schema import ComponentConfig
@@ -44,6 +44,7 @@ def check(outline: Outline, environment: Mapping[str, str]) -> Checked:
         *_pipelines(outline),
         *_order_of_processors(runs),
         *connections.check(outline),
+        *targets.check(outline),
         *_extensions(runs),
         *_old_spellings(runs),
         *_unused(outline),

@@ -37,7 +37,7 @@ from mlsysops_pipeline.config.values import (
     split_host_port,
     without_password,
 )
-from mlsysops_pipeline.ids import ComponentID
+from mlsysops_pipeline.ids import ComponentID, PipelineID
 
 __all__ = [
     "REDACTED",
@@ -140,6 +140,13 @@ class ComponentConfig(BaseModel):
 
     def destinations(self) -> Iterable[Endpoint]:
         """The peers that the component will send to, so that loops are found early."""
+        return ()
+
+    def sends_to(self) -> Iterable[tuple[Path, ComponentID | PipelineID]]:
+        """Whom a component that chooses sends to, each with the place of its key.
+
+        Of a connector pipelines, of a processor exporters; they must be where it can reach them.
+        """
         return ()
 
     def delivers_from_storage(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from mlsysops_pipeline.attribute_config import ActionConfig, Actions
 from mlsysops_pipeline.component import ComponentID, Factory, Kind, Stability
 from mlsysops_pipeline.conditions import Condition, ConditionError, Level
-from mlsysops_pipeline.config.problems import NOWHERE
+from mlsysops_pipeline.config.problems import NOWHERE, Path
 from mlsysops_pipeline.config.problems import error as problem
 from mlsysops_pipeline.config.schema import ComponentConfig, Finding
 from mlsysops_pipeline.connectors.routing.config import compile_statement
@@ -82,6 +82,14 @@ class Config(ComponentConfig):
             yield Finding(("table",), "invalid routing table: the routing table is empty")
         if not self.from_attribute and any(route.value for route in self.table):
             yield Finding(("from_attribute",), "is missing: rows with a value need it")
+
+    def sends_to(self) -> Iterable[tuple[Path, ComponentID]]:
+        """The exporters of every row, and those for the rest."""
+        for number, route in enumerate(self.table):
+            for index, exporter in enumerate(route.exporters):
+                yield ("table", number, "exporters", index), exporter
+        for index, exporter in enumerate(self.default_exporters):
+            yield ("default_exporters", index), exporter
 
     def rows(self) -> list[Row]:
         """The rows, ready. The configuration has been checked."""
@@ -206,15 +214,13 @@ def _create(
     config: Config, settings: Settings, next_: Mapping[ComponentID, Consumer]
 ) -> RoutingProcessor:
     where = ("processors", str(settings.id))
-    named = [(("table", n, "exporters"), r.exporters) for n, r in enumerate(config.table)]
     problems = [
         problem(
             NOWHERE,
-            (*where, *key),
+            (*where, *path),
             f'exporter "{id_}" is not in pipeline "{settings.pipeline}", where this processor is',
         )
-        for key, ids in (*named, (("default_exporters",), config.default_exporters))
-        for id_ in ids
+        for path, id_ in config.sends_to()
         if id_ not in next_
     ]
     if problems:

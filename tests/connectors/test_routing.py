@@ -339,12 +339,9 @@ def test_a_table_that_cannot_work_is_refused(config: dict[str, Any], message: st
         parse_config(Config, config)
 
 
-def test_pipelines_must_begin_with_it_and_have_the_contexts_signal() -> None:
-    rows = [
-        {"condition": 'log.attributes["a"] == 1', "pipelines": ["logs", "traces"]},
-        by_service(0, "logs/absent"),
-    ]
-    entries = {PipelineID(Signal.LOGS): Sink(), PipelineID(Signal.TRACES): Sink()}
+def test_pipelines_must_begin_with_it() -> None:
+    rows = [by_service(0, "logs", "logs/absent")]
+    entries = {PipelineID(Signal.LOGS): Sink()}
     config = parse_config(Config, {"table": rows, "default_pipelines": ["metrics"]})
     with pytest.raises(ConfigError) as raised:
         FACTORY.create(config, make_settings("routing", kind=Kind.CONNECTOR), entries)
@@ -352,7 +349,13 @@ def test_pipelines_must_begin_with_it_and_have_the_contexts_signal() -> None:
     text = str(raised.value)
     assert 'pipeline "logs/absent" does not have this connector as a receiver' in text
     assert 'pipeline "metrics" does not have' in text
-    assert 'the context log does not exist in pipeline "traces"' in text
+
+
+def test_pipelines_must_have_the_contexts_signal() -> None:
+    row = {"condition": 'log.attributes["a"] == 1', "pipelines": ["logs", "traces"]}
+    message = r'pipelines\[1\]: the context log does not exist in pipeline "traces"'
+    with pytest.raises(ConfigError, match=message):
+        parse_config(Config, {"table": [row]})
 
 
 async def test_in_a_collector_every_ledger_is_even() -> None:

@@ -175,7 +175,8 @@ async def test_malformed_data_is_refused_alone_and_left_out_among_others() -> No
 
 async def test_exporters_must_be_in_the_same_pipeline() -> None:
     routing = {**BY_SERVICE, "default_exporters": ["elsewhere"]}
-    with pytest.raises(ConfigError, match='exporter "elsewhere" is not in pipeline "logs"'):
+    message = r'default_exporters\[0\]: references exporter "elsewhere" which is not configured'
+    with pytest.raises(ConfigError, match=message):
         async with collector(Seen(), routing):
             pass
 

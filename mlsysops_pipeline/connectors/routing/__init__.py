@@ -26,18 +26,15 @@ from mlsysops_pipeline.ledger import PipelineLedger
 from mlsysops_pipeline.pdata.signal import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from mlsysops_pipeline.component import Entry, Rest
-    from mlsysops_pipeline.config.problems import Problem
     from mlsysops_pipeline.connectors.routing.table import Parts
     from mlsysops_pipeline.fanout import Accept
     from mlsysops_pipeline.pdata.payload import Payload
 
 _OPEN_FACTOR = 3
 """What an open view is charged, in sizes of the wire (see "Payload and views" in the design)."""
-_CONTEXT_SIGNALS = {"metric": Signal.METRICS, "datapoint": Signal.METRICS}
-_CONTEXT_SIGNALS |= {"log": Signal.LOGS, "span": Signal.TRACES}
 
 
 class RoutingConnector:
@@ -174,27 +171,18 @@ class RoutingConnector:
         return f"<RoutingConnector {self._settings.id} dropped={dropped}>"
 
 
-def _problems(config: Config, id_: str, entries: Mapping[PipelineID, Entry]) -> Iterator[Problem]:
-    where = ("connectors", id_)
-    routes = [(("table", n, "pipelines"), r.pipelines) for n, r in enumerate(config.table)]
-    for key, pipelines in (*routes, (("default_pipelines",), config.default_pipelines)):
-        for pipeline in pipelines:
-            if pipeline not in entries:
-                message = f'pipeline "{pipeline}" does not have this connector as a receiver'
-                yield problem(NOWHERE, (*where, *key), message)
-    for number, route in enumerate(config.table):
-        context = route.compiled().context
-        signal = _CONTEXT_SIGNALS.get(context)
-        for pipeline in route.pipelines:
-            if signal is not None and pipeline.signal is not signal:
-                message = f'the context {context} does not exist in pipeline "{pipeline}"'
-                yield problem(NOWHERE, (*where, "table", number, "context"), message)
-
-
 def _create(
     config: Config, settings: Settings, next_: Mapping[PipelineID, Entry]
 ) -> RoutingConnector:
-    problems = list(_problems(config, str(settings.id), next_))
+    problems = [
+        problem(
+            NOWHERE,
+            ("connectors", str(settings.id), *path),
+            f'pipeline "{pipeline}" does not have this connector as a receiver',
+        )
+        for path, pipeline in config.sends_to()
+        if pipeline not in next_
+    ]
     if problems:
         raise ConfigError(problems)
     return RoutingConnector(config, settings, next_)

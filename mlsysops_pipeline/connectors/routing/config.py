@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from mlsysops_pipeline.component import PipelineID
 from mlsysops_pipeline.conditions import CONTEXTS, Condition, ConditionError, compile_condition
+from mlsysops_pipeline.config.problems import Path  # noqa: TC001  pydantic reads annotations
 from mlsysops_pipeline.config.schema import (
     CaseInsensitive,
     ComponentConfig,
@@ -15,8 +16,17 @@ from mlsysops_pipeline.config.schema import (
     Severity,
     refused,
 )
+from mlsysops_pipeline.pdata.signal import Signal
 
 _STATEMENT = re.compile(r"\s*route\(\s*\)(?:\s+where\s+(?P<condition>.*))?\s*", re.DOTALL)
+
+
+_CONTEXT_SIGNALS = {
+    "metric": Signal.METRICS,
+    "datapoint": Signal.METRICS,
+    "log": Signal.LOGS,
+    "span": Signal.TRACES,
+}
 
 
 class RouteConfig(ComponentConfig):
@@ -55,9 +65,15 @@ class RouteConfig(ComponentConfig):
             yield Finding(("statement",), "\"request\" context requires a 'condition'")
             return
         try:
-            self.compiled()
+            context = self.compiled().context
         except ConditionError as error:
             yield Finding(("condition" if self.condition else "statement",), str(error))
+            return
+        signal = _CONTEXT_SIGNALS.get(context)
+        for index, pipeline in enumerate(self.pipelines):
+            if signal is not None and pipeline.signal is not signal:
+                message = f'the context {context} does not exist in pipeline "{pipeline}"'
+                yield Finding(("pipelines", index), message)
 
     def compiled(self) -> Condition:
         """The condition. Raises `ConditionError`."""
@@ -87,6 +103,14 @@ class Config(ComponentConfig):
     """What to do when a condition fails; those that are supported here never do."""
     match_once: Annotated[bool, refused("the Collector has removed it", unless=True)] = True
     """Only for old files, where true asks for what a ``move`` does."""
+
+    def sends_to(self) -> Iterable[tuple[Path, PipelineID]]:
+        """The pipelines of every row, and those for the rest."""
+        for number, route in enumerate(self.table):
+            for index, pipeline in enumerate(route.pipelines):
+                yield ("table", number, "pipelines", index), pipeline
+        for index, pipeline in enumerate(self.default_pipelines):
+            yield ("default_pipelines", index), pipeline
 
     def check(self) -> Iterable[Finding]:
         """A table is needed; what has no default can be lost."""
