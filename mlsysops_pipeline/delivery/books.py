@@ -58,6 +58,11 @@ class Books:
         self._refused = counter("enqueue_failed", "Items that the sending queue did not take").bind(
             self._labels
         )
+        self._unread = meter.counter(
+            "mlsysops_exporter_refused_requests",
+            "{request}",
+            "Requests refused before they were read, so that nobody knows their items",
+        ).bind(self._typed)
         self._dropped = meter.counter(
             "mlsysops_exporter_dropped_items", "{item}", "Items lost by an exporter, by reason"
         )
@@ -182,6 +187,10 @@ class Books:
     def refused(self, items: int) -> None:
         """The queue did not take a request."""
         self._refused.add(items)
+
+    def refused_unread(self, requests: int) -> None:
+        """Requests were refused before they were read; negative: at once read after all."""
+        self._unread.add(requests)
 
     def unanswered(self, items: int) -> None:
         """A request was sent and nothing was said about it. It stays in flight."""

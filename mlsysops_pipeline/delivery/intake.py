@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 RETRY_AFTER_S = 1.0
 """When a refused sender may try again: about how long a full queue takes to get room."""
+READ_WHEN_FULL_MAX = 20
+"""Requests a second that are read although the queue seems full: they are counted by items, and
+what is smaller than it seems (a filter leaves little of it) is not kept out for ever."""
 
 
 class _Blocked(NamedTuple):
@@ -93,6 +96,31 @@ class Intake:
         books.observe_queue(self.queue)
         self._blocked: deque[_Blocked] = deque()
         self._flush: Timer | None = None
+        self._refuses = plan.on_full == "refuse" and not plan.block_on_overflow
+        self._read_when_full = 0
+        self._second_began_s = 0.0
+
+    def admit(self, size: int) -> None:
+        """See `Entry.admit`: what a full queue would refuse need not be read and processed first.
+
+        Otherwise a sender that offers twice what is taken costs so much that little is taken.
+        """
+        if not self._refuses or not self.queue.seems_full(size):
+            return
+        now = self._clock.monotonic()
+        if not 0 <= now - self._second_began_s < 1:
+            self._second_began_s = now
+            self._read_when_full = 0
+        if self._read_when_full < READ_WHEN_FULL_MAX:
+            self._read_when_full += 1
+            return
+        self._do_not_wait_for_more()
+        self._books.refused_unread(1)
+        raise QueueFullError(
+            "sending queue is full",
+            lambda: self._books.refused_unread(-1),
+            retry_after_s=RETRY_AFTER_S,
+        )
 
     def accept_now(self, payload: Payload, items: int) -> Rest | None:
         """Take a payload into the queue, or raise: see `PromptConsumer`."""

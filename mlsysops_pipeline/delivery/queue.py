@@ -74,6 +74,18 @@ class Queue:
             return self.requests < self.capacity
         return self.used + self._amount(items, size) <= self.capacity
 
+    def seems_full(self, size: int) -> bool:
+        """Whether there is probably no room for a request of which only its bytes are known.
+
+        Processors may still make it larger or smaller, and its items are guessed from those that
+        are here.
+        """
+        if not self.requests:
+            return False
+        if self.size + size > self.bytes_max or self.requests >= self.capacity:
+            return True
+        return self.sizer != "requests" and not self.fits(self.items // self.requests, size)
+
     def can_ever_fit(self, items: int, size: int) -> bool:
         """Whether an empty queue would have room for a request."""
         return self._amount(items, size) <= self.capacity and size <= self.bytes_max

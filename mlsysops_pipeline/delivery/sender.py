@@ -143,6 +143,11 @@ class Sender:
             return partial(self._deliver_through, payload)
         return self._intake.accept_now(payload, items)
 
+    def admit(self, size: int) -> None:
+        """See `Entry.admit`. Raises `QueueFullError`: another destination may have room."""
+        if self._intake is not None and not self._is_closed:
+            self._intake.admit(size)
+
     def _drop_looping(self, payload: Payload, items: int) -> None:
         self._books.lost_at_once(DropReason.LOOP, items)
         if not self._looping:

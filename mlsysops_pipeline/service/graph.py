@@ -20,6 +20,7 @@ from mlsysops_pipeline.service.nodes import (
     PipelineExit,
     ProcessorNode,
     ReceiverEntry,
+    admit_unless_all_full,
 )
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ class GraphBuilder:
         next_: Consumer = PipelineExit(ledger, destinations)
         made: list[tuple[ComponentID, Any]] = []
         gates: list[Callable[[int], None]] = []
+        is_straight = all(isinstance(destination, Sender) for destination in destinations)
         for processor_id in reversed(plan.processors):
             chooses = self._factory(Kind.PROCESSOR, processor_id).chooses_exporters
             behind = ends if chooses else next_
@@ -168,11 +170,15 @@ class GraphBuilder:
                 gates.append(processor.admit)
             if isinstance(processor, Consumer):
                 next_ = processor
+                is_straight = False  # what it holds meets the queues later, or not at all
             else:
                 settings = self._around.settings(
                     Kind.PROCESSOR, processor_id, pipeline=id_, ledger=ledger
                 )
                 next_ = ProcessorNode(processor, settings, next_)
+        if is_straight:
+            senders = [end for end in destinations if isinstance(end, Sender)]
+            gates.append(admit_unless_all_full([sender.admit for sender in senders]))
         entry = PipelineEntry(id_, ledger, next_, gates)
         self._graph.pipelines[id_] = Pipeline(id_, entry, ledger, tuple(reversed(made)))
 

@@ -20,6 +20,7 @@ from mlsysops_pipeline.errors import (
     MalformedError,
     PeerError,
     PermanentError,
+    QueueFullError,
 )
 from mlsysops_pipeline.fanout import prompt, prompt_of_all
 from mlsysops_pipeline.pdata.payload import Payload
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 class ReceiverEntry:
     """What one receiver (or connector) sees of the pipelines behind it, for one signal.
 
-    ``admit``: see `Entry.admit`; one refusing pipeline is enough, or its share would be lost.
+    ``admit``: see `Entry.admit`; one refusing pipeline is enough, or its share would be lost. A
+    full queue refuses only if that of every other pipeline is full too (see `fanout`).
     ``accept_now``: see `PromptConsumer`.
     """
 
@@ -49,7 +51,7 @@ class ReceiverEntry:
 
     def __init__(self, targets: Sequence[Entry] = ()) -> None:
         self.targets = tuple(targets)
-        self.admit = _admit_by_all([target.admit for target in self.targets])
+        self.admit = admit_unless_all_full([target.admit for target in self.targets])
         self.accept_now = prompt_of_all(self.targets)
 
     async def consume(self, payload: Payload) -> None:
@@ -256,6 +258,30 @@ def _admit_by_all(gates: Sequence[Callable[[int], None]]) -> Callable[[int], Non
     def admit(size: int) -> None:
         for gate in asked:
             gate(size)
+
+    return admit
+
+
+def admit_unless_all_full(gates: Sequence[Callable[[int], None]]) -> Callable[[int], None]:
+    """The same for destinations that all get the payload: those with full queues refuse together.
+
+    One of them does not refuse what another destination takes; any other refusal does.
+    """
+    if len(gates) == 1:
+        return gates[0]
+    asked = tuple(gates)
+
+    def admit(size: int) -> None:
+        full: list[QueueFullError] = []
+        for gate in asked:
+            try:
+                gate(size)
+            except QueueFullError as error:
+                full.append(error)
+        if full and len(full) == len(asked):
+            raise full[0]
+        for refusal in full:
+            refusal.forgo()
 
     return admit
 

@@ -10,6 +10,7 @@ import pytest
 from mlsysops_pipeline.component import ExportResult
 from mlsysops_pipeline.config.schema import ComponentConfig
 from mlsysops_pipeline.delivery import BatchConfig, DeliveryConfig, PartitionConfig, QueueConfig
+from mlsysops_pipeline.delivery.intake import READ_WHEN_FULL_MAX
 from mlsysops_pipeline.delivery.sender import HOPS_MAX
 from mlsysops_pipeline.delivery.workers import TURN
 from mlsysops_pipeline.errors import (
@@ -153,6 +154,77 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(make_rig: MakeRig
     rig.exporter.gate.set()
     await settle()
     await rig.sender.consume(make_payload(METRICS, 7))
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"queue_size": 2},
+        {"sizer": "items", "queue_size": 14},
+        {"sizer": "bytes", "queue_size": 1500},
+    ],
+)
+async def test_beyond_a_few_a_second_a_full_queue_refuses_what_has_not_been_read(
+    make_rig: MakeRig, limits: dict[str, object]
+) -> None:
+    rig = gated(make_rig, queue(**limits))
+    payload = make_payload(METRICS, 5)
+    size = payload.size
+    assert size * 2 < 1500 < size * 3
+    for _ in range(2):
+        rig.sender.admit(size)
+        await rig.sender.consume(payload)
+    await settle()
+    for _ in range(2):
+        for _ in range(READ_WHEN_FULL_MAX):
+            rig.sender.admit(size)
+        with pytest.raises(QueueFullError, match="sending queue is full") as caught:
+            rig.sender.admit(size)
+        assert 1.0 == caught.value.retry_after_s
+        await rig.clock.advance(1.0)
+
+    assert 2 == rig.meter.value(
+        "mlsysops_exporter_refused_requests", exporter="otlp", data_type="metrics"
+    )
+    assert (10, 0) == (rig.ledger.enqueued, rig.ledger.dropped.total())
+    rig.exporter.gate.set()
+    await settle()
+    for _ in range(READ_WHEN_FULL_MAX + 1):
+        rig.sender.admit(size)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        queue(queue_size=1, block_on_overflow=True),
+        queue(queue_size=1, on_full="drop_newest"),
+        queue(queue_size=1, on_full="drop_oldest"),
+        queue(enabled=False),
+    ],
+)
+async def test_who_is_not_refused_when_read_is_not_refused_before(
+    make_rig: MakeRig, sections: DeliveryConfig
+) -> None:
+    rig = gated(make_rig, sections)
+    task = rig.begin(make_payload(METRICS, 5))
+    await settle()
+    for _ in range(READ_WHEN_FULL_MAX + 1):
+        rig.sender.admit(500)
+    rig.exporter.gate.set()
+    await task
+
+
+async def test_what_waits_for_more_keeps_nobody_out_before_it_is_read(make_rig: MakeRig) -> None:
+    rig = make_rig(
+        queue(sizer="items", queue_size=10, batch=BatchConfig(min_size=10, flush_timeout=60))
+    )
+    await rig.sender.consume(make_payload(METRICS, 9))
+    for _ in range(READ_WHEN_FULL_MAX):
+        rig.sender.admit(500)
+    with pytest.raises(QueueFullError):
+        rig.sender.admit(500)
+    await settle()
+    assert 9 == rig.ledger.sent
 
 
 async def test_what_another_destination_took_is_dropped_and_counted(make_rig: MakeRig) -> None:

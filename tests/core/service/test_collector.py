@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,8 @@ from mlsysops_pipeline import (
 )
 from mlsysops_pipeline.component import Factory, Kind
 from mlsysops_pipeline.config.schema import ComponentConfig
-from mlsysops_pipeline.errors import DropReason
+from mlsysops_pipeline.delivery.intake import READ_WHEN_FULL_MAX
+from mlsysops_pipeline.errors import DropReason, QueueFullError
 from mlsysops_pipeline.registry import Registry
 from mlsysops_pipeline.service.lifecycle import StartError
 from mlsysops_pipeline.testing import make_payload, wait_until
@@ -89,6 +91,54 @@ async def test_a_queue_takes_responsibility_and_shutdown_drains_it() -> None:
     assert 15 == seen.items
     assert 1 == len(seen.payloads)
     assert 0 == collector.exporter_ledgers()["seen", Signal.METRICS].imbalance
+
+
+@pytest.mark.parametrize(
+    ("processors", "exporters", "is_refused"),
+    [
+        (["attributes"], ["held"], True),
+        (["attributes"], ["held", "open"], False),
+        (["batch"], ["held"], False),
+        (["attributes"], ["forward"], False),
+    ],
+)
+async def test_a_full_queue_refuses_before_reading_if_nothing_else_takes_or_holds(
+    processors: list[str], exporters: list[str], *, is_refused: bool
+) -> None:
+    gate = asyncio.Event()
+
+    async def hold(_payload: Payload) -> None:
+        await gate.wait()
+
+    source = {
+        **config(
+            metrics={"receivers": ["app"], "processors": processors, "exporters": exporters},
+            **{"metrics/behind": {"receivers": ["forward"], "exporters": ["held"]}},
+        ),
+        "processors": {
+            "attributes": {"actions": [{"key": "a", "action": "insert", "value": 1}]},
+            "batch": {},
+        },
+        "connectors": {"forward": None},
+        "exporters": {"held": {"sending_queue": {"queue_size": 1}}},
+    }
+    if "forward" not in exporters:
+        del source["service"]["pipelines"]["metrics/behind"], source["connectors"]
+    collector = Collector(source, sources=["app"], sinks={"held": hold, "open": Received()})
+    await collector.start()
+    for _ in range(READ_WHEN_FULL_MAX + 2):
+        with suppress(QueueFullError):
+            await collector.feed("app", make_payload(Signal.METRICS, 1))
+    refused = sum(
+        sample.value
+        for sample in collector.metrics()
+        if sample.name == "mlsysops_exporter_refused_requests"
+        and dict(sample.attributes)["exporter"] == "held"
+    )
+    gate.set()
+    await collector.shutdown()
+
+    assert int(is_refused) == refused
 
 
 async def test_what_cannot_be_delivered_in_time_is_counted_when_stopping() -> None:

@@ -164,6 +164,19 @@ def test_a_receiver_asks_every_pipeline_before_it_reads() -> None:
         ReceiverEntry([open_, shut]).admit(10)
 
 
+def test_oc13_full_queues_refuse_before_reading_only_if_all_are_full() -> None:
+    full, also_full, open_, shut = Sink(), Sink(), Sink(), Sink()
+    full.admit_error = QueueFullError("sending queue is full", lambda: None)
+    also_full.admit_error = full.admit_error
+    shut.admit_error = RetryableError("data refused due to high memory usage")
+    ReceiverEntry([full, open_]).admit(10)
+    ReceiverEntry([open_, full]).admit(10)
+    with pytest.raises(QueueFullError):
+        ReceiverEntry([full, also_full]).admit(10)
+    with pytest.raises(RetryableError, match="high memory"):
+        ReceiverEntry([full, open_, shut]).admit(10)
+
+
 def test_only_processors_have_the_ledger_of_a_pipeline() -> None:
     ledger = PipelineLedger()
     assert ledger is make_settings(ledger=ledger).pipeline_ledger
