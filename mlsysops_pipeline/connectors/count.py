@@ -63,7 +63,8 @@ class Config(ComponentConfig):
     def check(self) -> Iterable[Finding]:
         """See `check_results`."""
         for kind in kinds():
-            yield from check_results(kind, getattr(self, kind))
+            # What could not be read is missing here, and must not hide what else is wrong.
+            yield from check_results(kind, getattr(self, kind, {}))
 
 
 def _create(

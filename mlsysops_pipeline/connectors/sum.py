@@ -58,8 +58,10 @@ class Config(ComponentConfig):
     def check(self) -> Iterable[Finding]:
         """See `check_results`; and each sum has a source."""
         for kind in kinds():
-            yield from check_results(kind, getattr(self, kind))
-            for name, result in getattr(self, kind).items():
+            # What could not be read is missing here, and must not hide what else is wrong.
+            results = getattr(self, kind, {})
+            yield from check_results(kind, results)
+            for name, result in results.items():
                 if not result.source_attribute:
                     message = f"{kind}: metric source_attribute missing"
                     yield Finding((kind, name, "source_attribute"), message)

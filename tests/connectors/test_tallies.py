@@ -254,6 +254,9 @@ BAD = [
     (count, {"logs": {"x": {"conditions": ["nonsense("]}}}, "logs"),
     (count, {"spanevents": {"x": {"conditions": ["true"]}}}, "not supported"),
     (summing, {"spans": {"x": {}}}, "spans: metric source_attribute missing"),
+    # Beside what cannot be read at all:
+    (count, {"spans": {"x": {"description": 5}}, "logs": {"": {}}}, "logs: metric name missing"),
+    (summing, {"spans": 5, "logs": {"x": {}}}, "logs: metric source_attribute missing"),
 ]
 
 
