@@ -35,7 +35,10 @@ _METHOD = Signal.METRICS.method
 
 
 async def serve() -> None:
-    """The peer: the native server, which answers everything with an empty message."""
+    """The peer: the native server, which answers everything with an empty message.
+
+    It runs in a process of its own, and alone imports what it needs (hence PLC0415).
+    """
     import socket  # noqa: PLC0415
 
     from mlsysops_pipeline.errors import Code  # noqa: PLC0415

@@ -5,6 +5,8 @@
 
 It takes the arguments of the Collector's image too. Errors are one line each on standard error and
 exit status 1; wrong flags are exit status 2.
+
+A command imports what it needs when it runs (hence PLC0415), so that the others start sooner.
 """
 
 from __future__ import annotations

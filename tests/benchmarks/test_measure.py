@@ -121,7 +121,7 @@ def test_what_ends_the_harness_ends_what_it_has_started(tmp_path: Path) -> None:
     while len(started) < 3:  # sink, generator, collector
         assert harness.poll() is None
         started = process.tree(harness.pid)[1:]
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks at another process
     for number in (signal.SIGINT, signal.SIGINT):  # an impatient user
         harness.send_signal(number)
     assert 130 == harness.wait(20)
