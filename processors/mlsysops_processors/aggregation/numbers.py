@@ -151,6 +151,7 @@ def fold_running(
 
     ``window_ns``: the start of the window; ``alive_ns``: since when nothing was missed.
     """
+    values, starts, times = state.values, state.starts, state.times
     causes: Counter[str] = Counter()
     gain: float = 0
     points = 0
@@ -160,7 +161,12 @@ def fold_running(
         series, time_ns, start_ns, value = row
         if after[0] == series and after[1] == time_ns:
             continue  # the same point again, with a later start or a larger value
-        if start_ns == ENDED:
+        known = values[series]
+        if start_ns <= starts[series] and known <= value < math.inf and times[series]:
+            points += 1  # as most are; `_growth` would say the same
+            gain += value - known
+            values[series], times[series] = value, time_ns
+        elif start_ns == ENDED:
             if state.times[series] and series not in state.ended:
                 state.ended[series], state.values[series] = state.values[series], math.inf
         elif not is_sound(value):
