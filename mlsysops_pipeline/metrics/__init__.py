@@ -1,4 +1,4 @@
-"""Metric streams: what they are, what is kept of them, and how their points add up.
+"""Metric streams: what they are, what is kept of them, how their points add up and are handed on.
 
 No I/O. Shared by the processors that keep something of every stream.
 """

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from mlsysops_pipeline import Signal
 from tests.interop.items import REQUESTS
-from tests.processors.streams import S
+from tests.processors.streams import KINDS, S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _REQUESTS = 40
-KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 _KEYS = ("s", "t", "app.id", "odd key", "size", "le")
 _WORDS = ("a", "b", "1", "2", "", "naïve", "x y")
 _NO_VALUE = 1

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from mlsysops_pipeline.pdata.signal import Signal
-from tests.processors.streams import T0, S, request
+from tests.core.pdata.wires import OFFICIAL
+from tests.processors.streams import KINDS, T0, S, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NAN, INF = float("nan"), float("inf")
 NUMBERS = (NAN, INF, -INF, -0.0, 5e-324, 1.7976931348623157e308, (1 << 63) - 1, -(1 << 63))
-KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 _MAX = (1 << 64) - 1
-_REQUESTS: dict[Signal, Any] = {
-    Signal.METRICS: ExportMetricsServiceRequest,
-    Signal.LOGS: ExportLogsServiceRequest,
-    Signal.TRACES: ExportTraceServiceRequest,
-}
 
 
 def odd_attributes(attributes: Any) -> None:
@@ -43,7 +32,7 @@ def odd_attributes(attributes: Any) -> None:
 
 def labelled(signal: Signal) -> bytes:
     """Odd attributes wherever there are attributes."""
-    made = _REQUESTS[signal]()
+    made = OFFICIAL[signal]()
     if signal is Signal.METRICS:
         made.ParseFromString(
             request(*({"name": "m", "kind": kind, "points": [{"time": 1}]} for kind in KINDS))
@@ -156,7 +145,7 @@ def _shaped(kind: str, shapes: list[dict[str, Any]]) -> bytes:
 
 
 def _summaries() -> bytes:
-    made = ExportMetricsServiceRequest()
+    made = OFFICIAL[Signal.METRICS]()
     metric = made.resource_metrics.add().scope_metrics.add().metrics.add(name="m")
     for quantile, value in ((NAN, NAN), (2.0, -INF), (-1.0, 0.0), (0.5, INF)):
         point = metric.summary.data_points.add(time_unix_nano=T0, count=_MAX, sum=NAN)
@@ -166,7 +155,7 @@ def _summaries() -> bytes:
 
 def _times() -> bytes:
     times = (0, 1, T0, T0 - 40 * 365 * 86_400 * S, T0 + 40 * 365 * 86_400 * S, _MAX)
-    made = ExportMetricsServiceRequest()
+    made = OFFICIAL[Signal.METRICS]()
     scope = made.resource_metrics.add().scope_metrics.add()
     for kind in KINDS:
         metric = scope.metrics.add(name="m")
@@ -182,7 +171,7 @@ def _times() -> bytes:
 
 
 def _nothing() -> bytes:
-    made = ExportMetricsServiceRequest()
+    made = OFFICIAL[Signal.METRICS]()
     made.resource_metrics.add()
     made.resource_metrics.add().resource.SetInParent()
     scope = made.resource_metrics.add().scope_metrics.add()

@@ -14,6 +14,8 @@ from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.testing import JumpClock, Sink, make_settings
 
 CUMULATIVE, DELTA = 2, 1
+KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
+"""Every type of metric, as its field is called."""
 S = 1_000_000_000
 T0 = 1_700_000_000 * S
 """What a `JumpClock` begins with."""
