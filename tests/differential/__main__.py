@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
 from benchmarks.known_peers import go_collector
 from mlsysops_pipeline import Signal
-from tests.differential import differences, inputs, pages, processors
+from tests.differential import differences, inputs, pages, processors, routes
 from tests.interop.conftest import OtlpSink, Program, free_port, running
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ CASES = (
     Case("OTLP, OpenMetrics", _OPEN_METRICS, _OPEN),
     Case("OTLP, UTF-8", _UTF8, "text/plain;version=1.0.0;escaping=allow-utf-8"),
 )
+
+
+_AnyCase: TypeAlias = Case | processors.ProcessorCase | routes.RouteCase
 
 
 class Side:
@@ -244,13 +247,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.differential", description=__doc__)
     parser.add_argument("--only", default="", metavar="TEXT", help="cases with this in their name")
     parser.add_argument("--quiet", action="store_true", help="not the differences that are meant")
+    add = parser.add_argument
+    add("--routing-peer", metavar="PATH", help="a Go collector that has the routing connector")
     options = parser.parse_args()
     go = go_collector()
     if go is None:
         _say("the Go collector is not here: make peers")
         return 1
     bad = 0
-    cases: list[Case | processors.ProcessorCase] = [*CASES, *processors.CASES]
+    cases: list[_AnyCase] = [*CASES, *processors.CASES]
+    if options.routing_peer:
+        cases += routes.CASES
+    else:
+        _say("== connector routing: left out, as its Go collector is another one: --routing-peer")
     for case in cases:
         if options.only not in case.name:
             continue
@@ -265,6 +274,8 @@ def main() -> int:
             try:
                 if isinstance(case, Case):
                     found = compare(case, str(go), Path(folder))
+                elif isinstance(case, routes.RouteCase):
+                    found = routes.compare(case, options.routing_peer, Path(folder))
                 else:
                     found = compare_processor(case, str(go), Path(folder))
             except AssertionError as error:
