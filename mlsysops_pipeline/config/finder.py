@@ -26,11 +26,11 @@ _ELSEWHERE: Mapping[Kind, str] = {
         "statsd syslog zipkin"
     ),
     Kind.PROCESSOR: (
-        "cumulative_to_delta cumulativetodelta delta_to_cumulative deltatocumulative deltatorate "
-        "filter groupbyattrs groupbytrace interval k8s_attributes k8sattributes "
-        "metric_start_time metricstarttime metrics_transform metricsgeneration metricstransform "
-        "probabilistic_sampler redaction remotetap resource_detection resourcedetection span "
-        "tail_sampling transform"
+        "cumulative_to_delta cumulativetodelta delta_to_cumulative delta_to_rate "
+        "deltatocumulative deltatorate filter groupbyattrs groupbytrace interval "
+        "k8s_attributes k8sattributes metric_start_time metricstarttime metrics_transform "
+        "metricsgeneration metricstransform probabilistic_sampler redaction remotetap "
+        "resource_detection resourcedetection span tail_sampling transform"
     ),
     Kind.EXPORTER: "elasticsearch influxdb kafka load_balancing loadbalancing splunk_hec zipkin",
     Kind.CONNECTOR: (

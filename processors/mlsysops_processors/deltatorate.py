@@ -118,9 +118,10 @@ def _create(config: Config, settings: Settings, next_: None) -> DeltaToRate:  # 
 
 FACTORY = Factory(
     kind=Kind.PROCESSOR,
-    type="deltatorate",
+    type="delta_to_rate",
     config=Config,
     create=_create,
     signals=frozenset({Signal.METRICS}),
     stability=Stability.ALPHA,
+    aliases=("deltatorate",),
 )

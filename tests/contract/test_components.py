@@ -42,7 +42,7 @@ SMALLEST: dict[tuple[Kind, str], Any] = {
     (Kind.PROCESSOR, "filter"): {
         "metrics": {"exclude": {"match_type": "strict", "metric_names": ["a"]}}
     },
-    (Kind.PROCESSOR, "deltatorate"): {"metrics": ["a"]},
+    (Kind.PROCESSOR, "delta_to_rate"): {"metrics": ["a"]},
     (Kind.PROCESSOR, "memory_limiter"): {"check_interval": "1s", "limit_mib": 512},
     (Kind.PROCESSOR, "python"): {"function": "operator:truth"},
     (Kind.PROCESSOR, "resource"): {"attributes": [{"key": "a", "action": "delete"}]},

@@ -234,7 +234,7 @@ PROCESSORS: dict[str, Callable[[Rolls], Any]] = {
         "max_staleness": rolls.choice(("0s", "3s")),
     },
     "delta_to_cumulative": lambda rolls: {"max_streams": rolls.choice((3, 1000))},
-    "deltatorate": lambda _: {"metrics": ["app.requests"]},
+    "delta_to_rate": lambda _: {"metrics": ["app.requests"]},
     "interval": lambda rolls: {
         "interval": rolls.choice(("1s", "7s")),
         "pass_through": {"gauge": rolls.random() < 0.5, "summary": rolls.random() < 0.5},

@@ -74,7 +74,7 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "compaction": ("groupbyattrs", {}),
     "cumulative_to_delta": ("cumulative_to_delta", {"initial_value": "keep"}),
     "delta_to_cumulative": ("delta_to_cumulative", {}),
-    "deltatorate": ("deltatorate", {"metrics": ["m"]}),
+    "delta_to_rate": ("delta_to_rate", {"metrics": ["m"]}),
     "interval": ("interval", {"interval": "5s"}),
     "probabilistic_sampler": (
         "probabilistic_sampler",
@@ -272,7 +272,7 @@ async def test_odd_telemetry_neither_stops_nor_spoils_a_component(
 STATEFUL = {
     "cumulative_to_delta": ("cumulative_to_delta", {}),
     "delta_to_cumulative": ("delta_to_cumulative", {"max_streams": 500}),
-    "deltatorate": ("deltatorate", {"metrics": ["m"]}),
+    "delta_to_rate": ("delta_to_rate", {"metrics": ["m"]}),
     "interval": ("interval", {"interval": "10s"}),
     "groupbyattrs": ("groupbyattrs", {"keys": ["id"]}),
     "aggregation": ("aggregation", {"interval": "5s", "max_series": 500, "rules": [RULE]}),

@@ -1,4 +1,4 @@
-"""The deltatorate processor: the table of the component reference."""
+"""The processor delta_to_rate: the table of the component reference."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
+from mlsysops_pipeline.component import Kind
 from mlsysops_pipeline.config.decode import parse_config
 from mlsysops_pipeline.errors import ConfigError
 from mlsysops_pipeline.pdata.payload import Payload
 from mlsysops_pipeline.pdata.signal import Signal
+from mlsysops_pipeline.registry import Registry
 from mlsysops_pipeline.testing import make_settings
 from mlsysops_processors.deltatorate import FACTORY, Config, DeltaToRate
 from tests.core.pdata.wires import OFFICIAL, WireMaker
@@ -22,7 +24,7 @@ from tests.processors.streams import CUMULATIVE, DELTA, number, request
 
 def make(*names: str) -> DeltaToRate:
     made = FACTORY.create(
-        parse_config(Config, {"metrics": list(names)}), make_settings("deltatorate"), None
+        parse_config(Config, {"metrics": list(names)}), make_settings("delta_to_rate"), None
     )
     assert isinstance(made, DeltaToRate)
     return made
@@ -89,6 +91,11 @@ def test_other_metrics_pass_as_they_are(
 def test_any_request_is_survived(seed: int) -> None:
     wire = WireMaker(seed).request(Signal.METRICS)
     make("").process(Payload(Signal.METRICS, wire))
+
+
+@pytest.mark.parametrize("name", ["delta_to_rate", "deltatorate"])
+def test_it_is_found_by_both_of_its_names(name: str) -> None:
+    assert Registry.installed().lookup(Kind.PROCESSOR, name) is FACTORY
 
 
 def test_names_are_needed() -> None:
