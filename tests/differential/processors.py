@@ -7,7 +7,7 @@ Left out is what is known to differ, each for a reason:
 
 - `interval` adds deltas up, as newer releases do, which Go 0.159 hands on at once.
 - Points without a value add nothing where points are aggregated (DM-10); Go takes them for zeros,
-  or keeps their flag. `deltatorate` of Go refuses the whole request for one.
+  or keeps their flag. `delta_to_rate` of Go refuses the whole request for one.
 - Where points are aggregated, integers and doubles are added up, of which Go counts those of the
   first one's kind, and buckets of exponential histograms with other offsets are put where they
   belong; Go leaves gaps out.
@@ -166,7 +166,7 @@ OF_ANY = (
     *_of_any("delta_to_cumulative", "{}"),
     *_of_any("interval", "{interval: 3s}", wait_s=4.5),
     *_of_any("interval", "{interval: 3s, pass_through: {gauge: true, summary: true}}", wait_s=4.5),
-    ProcessorCase("deltatorate", "{metrics: [m1, m2, m3, m4]}", DELTA),
+    ProcessorCase("delta_to_rate", "{metrics: [m1, m2, m3, m4]}", DELTA),
     *_of_any("metrics_transform", *(_operation(text) for text in OPERATIONS)),
     *_of_any(
         "metrics_transform",
