@@ -44,7 +44,7 @@ def check(outline: Outline, environment: Mapping[str, str]) -> Checked:
         *_pipelines(outline),
         *_order_of_processors(runs),
         *connections.check(outline),
-        *targets.check(outline),
+        *targets.check(outline, runs),
         *_extensions(runs),
         *_old_spellings(runs),
         *_unused(outline),

@@ -62,3 +62,25 @@ def test_every_target_that_cannot_be_reached_is_said_at_its_place(load: Load) ->
         f"F:5:25: {DEFAULT}: {not_joined}",
         f"F:10:25: {EXPORTER}: {elsewhere}",
     ]
+
+
+def test_what_is_left_out_cannot_be_sent_to(load: Load) -> None:
+    text = """\
+receivers: {otlp: {protocols: {grpc: }}}
+exporters: {debug: , otlp_grpc: {endpoint: }}
+connectors:
+  routing: {default_pipelines: [logs/a], table: [{condition: 'true', pipelines: [logs/b]}]}
+processors:
+  routing: {from_attribute: a, table: [{value: x, exporters: [otlp_grpc]}]}
+service:
+  pipelines:
+    logs: {receivers: [otlp], processors: [routing], exporters: [routing, otlp_grpc]}
+    logs/a: {receivers: [routing], exporters: [debug]}
+    logs/b: {receivers: [routing], exporters: [otlp_grpc]}
+"""
+    errors = load(text, registry=Registry.installed()).errors
+    told = "is left out, so nothing can be sent to it"
+    row = "connectors.routing.table[0].pipelines[0]"
+    exporter = "processors.routing.table[0].exporters[0]"
+    assert f'F:4:82: {row}: pipeline "logs/b" {told}' in errors
+    assert f'F:6:63: {exporter}: exporter "otlp_grpc" {told}' in errors
