@@ -295,6 +295,118 @@ async def test_any_request_is_survived_and_accounted_for(seed: int) -> None:
     assert run.ledger.imbalance == 0
 
 
+def several(
+    streams_: list[int], time: float, value: float, *, start: float = 1, last: float = 0
+) -> dict[str, Any]:
+    """A metric with a point of each of these streams; the last one's time is ``last`` later."""
+    found = [number(value + at, time, start, attributes={"s": str(at)}) for at in streams_]
+    found[-1]["time"] += last
+    return {"points": found}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from([[0, 1, 2]] * 9 + [[3, 4, 5]] * 3 + [[2, 1, 0], [2, 3], [0, 0, 1]]),
+            st.sampled_from([2, 2, 2, 2, 1, 0]),
+            st.sampled_from([0, 0, 0, -2, 1]),
+            st.sampled_from([1, 1, 1, 1, 0.5]),
+            st.sampled_from(["go on", "go on", "tick", "refuse"]),
+        ),
+        min_size=3,
+        max_size=12,
+    )
+)
+async def test_the_newest_of_each_stream_is_kept_however_metrics_are_cut(
+    steps: list[tuple[list[int], int, int, float, str]],
+) -> None:
+    """DM-1, DM-2: whether a metric looks as before or not, and whatever is refused."""
+    run = await started()
+    newest: dict[str, tuple[int, int, float]] = {}
+
+    async def check() -> None:
+        found = [point for metric in await flushed(run) for point in metric.sum.data_points]
+        assert newest == {
+            point.attributes[0].value.string_value: (
+                point.time_unix_nano,
+                point.start_time_unix_nano,
+                getattr(point, point.WhichOneof("value")),
+            )
+            for point in found
+        }
+        assert len(newest) == len(found)
+        newest.clear()
+
+    again = [step for step in steps for _ in range(3)]
+    for at, (cut, later, last, start, then) in enumerate(again):
+        metric = several(cut, at + later, at, start=start, last=last)
+        passing = {"monotonic": False, "points": [number(0, 1)]}
+        if then == "refuse":
+            run.sink.error = RetryableError("full")
+            with pytest.raises(RetryableError):
+                await run.give(metric, passing)
+            run.sink.error = None
+            assert run.ledger.held == len(newest)
+        else:
+            await run.give(metric)
+            for point in metric["points"]:
+                key = point["attributes"]["s"]
+                time_ns = streams.T0 + point["time"] * streams.S
+                if key not in newest or time_ns > newest[key][0]:
+                    start_ns = streams.T0 + int(start * streams.S)
+                    newest[key] = (time_ns, start_ns, point["value"])
+        assert run.ledger.held == len(newest)
+        assert run.ledger.imbalance == 0
+        if then == "tick":
+            await check()
+    await check()
+    await run.processor.shutdown()
+
+
+async def test_a_metric_that_looks_as_before_is_kept_as_it_came() -> None:
+    """And one that was seen to look otherwise is looked at point by point."""
+    run = await started()
+    for time in (2, 3, 4):
+        await run.give(several([0, 1, 2], time, time))
+    assert run.ledger.held == 3
+    await run.give(several([1, 2, 3], 5, 5))
+    await run.give(several([0, 1, 2], 4, 9))
+
+    assert [(1, 4, 4), (1, 5, 6), (1, 5, 7), (1, 5, 8)] == points(await flushed(run))
+    await run.give(several([0, 1, 2], 6, 6, start=5))
+    assert [(5, 6, 6), (5, 6, 7), (5, 6, 8)] == points(await flushed(run))
+    await run.processor.shutdown()
+
+
+async def test_two_known_halves_of_a_metric_do_not_replace_each_other() -> None:
+    run = await started()
+    for half in ([0, 1, 2], [3, 4]):
+        for time in (2, 3, 4):
+            await run.give(several(half, time, time))
+        await flushed(run)
+    await run.give(several([0, 1, 2], 5, 5))
+    await run.give(several([3, 4], 6, 5))
+
+    assert [5, 6, 7, 8, 9] == [value for *_, value in points(await flushed(run))]
+    await run.processor.shutdown()
+
+
+async def test_layouts_are_forgotten_when_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mlsysops_processors.interval.layouts._POINTS_MAX", 5)
+    run = await started()
+    for time in range(2, 8):
+        await run.give(
+            *({**several([0, 1, 2], time, time), "name": name} for name in ("a", "b", "c"))
+        )
+
+    assert len(points(await flushed(run))) == 9
+    assert run.ledger.aggregated == 45
+    await run.processor.shutdown()
+
+
 async def test_streams_beyond_the_limit_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlsysops_processors.interval.STREAMS_MAX", 2)
     assert STREAMS_MAX > 2

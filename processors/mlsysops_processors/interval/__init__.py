@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mlsysops_pipeline.component import Consumer, Factory, Kind, Settings, Stability
 from mlsysops_pipeline.config.schema import ComponentConfig, Duration, Finding, Section
 from mlsysops_pipeline.delivery.causes import CauseLog
-from mlsysops_pipeline.errors import DropReason, RetryableError
-from mlsysops_pipeline.metrics.closed import field, join, known_points, points, tail
+from mlsysops_pipeline.errors import DropReason, MalformedError, RetryableError
+from mlsysops_pipeline.metrics.closed import field, head, join, known_points, points, tail
 from mlsysops_pipeline.metrics.identity import Identities
 from mlsysops_pipeline.metrics.leaving import Leaving
 from mlsysops_pipeline.metrics.turns import Turns
@@ -35,6 +35,7 @@ from mlsysops_pipeline.pdata.payload import Metadata, Payload
 from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import serialize
 from mlsysops_processors.interval.held import Held, HeldMetric, HeldResource, HeldScope, header
+from mlsysops_processors.interval.layouts import Layouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,6 +83,7 @@ class IntervalProcessor:
         self._passes = config.pass_through or PassThroughConfig()
         self._turns = Turns(settings, next_, self._process, self._settle)
         self._identities = Identities()
+        self._layouts = Layouts()
         self._held = Held()
         self._hops = self._hops_now = 0
         self._lost = 0  # points that protobuf does not know of: the last of a oneof counts
@@ -170,7 +172,7 @@ class IntervalProcessor:
         key = place.metric()
         scope = self._scope(place)
         del data.data_points[:]
-        target = scope.metrics.get(key)
+        target = self._spread(scope.metrics.get(key))
         if target is None:
             target = scope.metrics[key] = HeldMetric(kind, serialize(metric))
         rest = []
@@ -192,7 +194,10 @@ class IntervalProcessor:
             raise OpenItError
         if kind == "gauge" and self._passes.gauge:
             return metric
-        if self._hold_known(metric, found, place):
+        layout = hash((place.scope(), metric[: found[4]]))
+        if self._hold_whole(metric, layout, place) or self._hold_known(
+            metric, found, layout, place
+        ):
             return None
         read = points(metric, found[4])
         ends = None if read is None else tail(metric, read[1])
@@ -209,7 +214,7 @@ class IntervalProcessor:
             raise OpenItError
         key = self._identities.closed(place.scope(), found, ends)
         metrics = self._scope(place).metrics
-        target = metrics.get(key)
+        target = self._spread(metrics.get(key))
         if target is None:
             target = metrics[key] = HeldMetric(kind, join(found, metric, (), after))
         held, streams = self._held, target.points
@@ -229,7 +234,39 @@ class IntervalProcessor:
             return None
         return join(found, metric, [field(metric, point) for point in rest], after)
 
-    def _hold_known(self, metric: bytes, found: Head, place: Place) -> bool:
+    def _hold_whole(self, metric: bytes, layout: int, place: Place) -> bool:
+        """Hold a metric as it is, if it is as it was before and newer; if it is."""
+        key = self._layouts.key(layout)
+        if key is None:
+            return False
+        metrics = self._scope(place).metrics
+        target = metrics.get(key)
+        if target is not None and target.points:
+            return False
+        found = self._layouts.times(layout, metric)
+        if found is None or self._held.count + len(found[1]) > STREAMS_MAX:
+            return False
+        if target is None:
+            target = metrics[key] = HeldMetric("", b"")
+        return self._held.newest_whole(target, metric, *found)
+
+    def _spread(self, target: HeldMetric | None) -> HeldMetric | None:
+        """What is held of a metric, point by point; nothing if there is no point."""
+        if target is None or not target.count:
+            return None
+        if target.whole is not None:
+            wire = target.whole[0]
+            found = head(wire)
+            read = found and points(wire, found[4])
+            keys = read and self._identities.of_points(wire, read[0])
+            if not found or not read or not keys:  # it was read before, when it was learnt
+                raise MalformedError("a metric that is held cannot be read")
+            numbers, after = read
+            parts = [(key, p[0], p[2], p[4]) for key, p in zip(keys, numbers, strict=True)]
+            self._held.spread(target, found[0], join(found, wire, (), after), parts)
+        return target
+
+    def _hold_known(self, metric: bytes, found: Head, layout: int, place: Place) -> bool:
         """Hold the points of streams that are known, of which the newest counts; if all are."""
         read = known_points(metric, found[4], self._identities.known)
         if read is None or self._held.count + len(read[0]) > STREAMS_MAX:
@@ -239,20 +276,24 @@ class IntervalProcessor:
         if not parts or ends is None or (found[0] == "sum" and ends != (CUMULATIVE, True)):
             return False
         key = self._identities.closed(place.scope(), found, ends)
-        target = self._scope(place).metrics.get(key)
+        target = self._spread(self._scope(place).metrics.get(key))
         if target is None:
             return False
-        self._held.newest_of(target, metric, parts)
+        same = self._layouts.learn(layout, metric, key, parts)
+        if not same or not self._held.gather(target, metric, same, parts):
+            self._held.newest_of(target, metric, parts)
         return True
 
     def _scope(self, place: Place) -> HeldScope:
+        scope = self._held.scopes.get(place.scope())
+        if scope is not None:
+            return scope
         resource = self._held.resources.get(place.resource())
         if resource is None:
             resource = HeldResource(header(place.group))
             self._held.resources[place.resource()] = resource
-        scope = resource.scopes.get(place.scope())
-        if scope is None:
-            scope = resource.scopes[place.scope()] = HeldScope(header(place.block))
+        scope = HeldScope(header(place.block))
+        resource.scopes[place.scope()] = self._held.scopes[place.scope()] = scope
         return scope
 
     async def _work(self) -> None:

@@ -16,7 +16,7 @@ from mlsysops_pipeline.pdata.views import Depth, serialize, view
 from mlsysops_pipeline.pdata.wire import fields, length_prefix, message_tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _INNER = 2
 """The number of ``scope_metrics`` in a resource's group, and of ``metrics`` in a scope's."""
@@ -24,17 +24,28 @@ _GROUPS = 1
 
 _Point = tuple[int, bytes, int, "tuple[Any, ...] | None"]
 """The newest time, the point, the earliest start, and of deltas what they add up to."""
+_Whole = tuple[bytes, int, int, int]
 
 
 class HeldMetric:
-    """A metric and its points by their attributes. ``header``: the metric without points."""
+    """A metric and its points by their attributes. ``header``: the metric without points.
 
-    __slots__ = ("header", "kind", "points")
+    ``whole``: instead of both, the metric as it came, the newest time in it, how many points, and
+    the hash of its layout.
+    """
+
+    __slots__ = ("header", "kind", "points", "whole")
 
     def __init__(self, kind: str, header: bytes) -> None:
         self.kind = kind
         self.header = header
         self.points: dict[int, _Point] = {}
+        self.whole: _Whole | None = None
+
+    @property
+    def count(self) -> int:
+        """How many points there are."""
+        return len(self.points) if self.whole is None else self.whole[2]
 
 
 class HeldScope:
@@ -58,18 +69,77 @@ class HeldResource:
 
 
 class Held:
-    """All that is held. ``count``: the points, one of each stream.
+    """All that is held. ``count``: the points, one of each stream. ``scopes``: those of all.
 
     Changes since the last `keep` can be undone; ``merged`` counts the points that went into others.
     """
 
-    __slots__ = ("_before", "count", "merged", "resources")
+    __slots__ = ("_before", "count", "merged", "resources", "scopes")
 
     def __init__(self) -> None:
         self.resources: dict[int, HeldResource] = {}
+        self.scopes: dict[int, HeldScope] = {}
         self.count = 0
         self.merged = 0
-        self._before: list[tuple[HeldMetric, int, _Point | None]] = []
+        self._before: list[tuple[HeldMetric, int | None, Any]] = []
+
+    def newest_whole(
+        self, metric: HeldMetric, wire: bytes, layout: int, times: tuple[int, ...]
+    ) -> bool:
+        """Keep a metric as it came, of a layout that is known (see `layouts`).
+
+        ``False``: it has to be looked at point by point, and was not changed.
+        """
+        old = metric.whole
+        if metric.points or (old is not None and (layout != old[3] or min(times) <= old[1])):
+            return False
+        self._replace(metric, (wire, max(times), len(times), layout))
+        return True
+
+    def gather(
+        self,
+        metric: HeldMetric,
+        wire: bytes,
+        layout: int,
+        parts: Sequence[tuple[int, int, int, int]],
+    ) -> bool:
+        """Keep a metric as it came if all that is held of it is older, point by point."""
+        points = metric.points
+        if len(parts) != len(points) or not layout:
+            return False
+        for stream, _, _, time_ns in parts:
+            old = points.get(stream)
+            if old is None or time_ns <= old[0]:
+                return False
+        newest = max([part[3] for part in parts])
+        self._replace(metric, (wire, newest, len(parts), layout))
+        return True
+
+    def spread(
+        self,
+        metric: HeldMetric,
+        kind: str,
+        header: bytes,
+        parts: Iterable[tuple[int, int, int, int]],
+    ) -> None:
+        """Hold the points of a whole metric one by one."""
+        if metric.whole is None:
+            return
+        wire = metric.whole[0]
+        metric.kind, metric.header = kind, header
+        points: dict[int, _Point] = {
+            stream: (time_ns, wire[begin:end], 0, None) for stream, begin, end, time_ns in parts
+        }
+        self._before.append((metric, None, (metric.whole, metric.points)))
+        metric.whole, metric.points = None, points
+
+    def _replace(self, metric: HeldMetric, whole: _Whole) -> None:
+        self._before.append((metric, None, (metric.whole, metric.points)))
+        if metric.count:
+            self.merged += whole[2]
+        else:
+            self.count += whole[2]
+        metric.whole, metric.points = whole, {}
 
     def newest(self, metric: HeldMetric, stream: int, point: Any) -> None:
         """Keep a point if it is the newest of its stream."""
@@ -162,7 +232,11 @@ class Held:
     def undo(self) -> None:
         """As if nothing had changed since `keep`."""
         for metric, stream, old in reversed(self._before):
-            if old is None:
+            if stream is None:
+                self.count -= metric.count
+                metric.whole, metric.points = old
+                self.count += metric.count
+            elif old is None:
                 del metric.points[stream]
                 self.count -= 1
             else:
@@ -175,7 +249,7 @@ class Held:
         for resource in self.resources.values():
             scopes = []
             for scope in resource.scopes.values():
-                metrics = [_metric(metric) for metric in scope.metrics.values() if metric.points]
+                metrics = [_metric(metric) for metric in scope.metrics.values() if metric.count]
                 if metrics:
                     scopes.append(scope.header + b"".join([_framed(_INNER, m) for m in metrics]))
             if scopes:
@@ -192,6 +266,8 @@ def header(message: Any) -> bytes:
 
 
 def _metric(held: HeldMetric) -> bytes:
+    if held.whole is not None:
+        return held.whole[0]
     metric: Any = view(Signal.METRICS, Depth.RECORD, "Metric").FromString(held.header)
     getattr(metric, held.kind).data_points.extend([point[1] for point in held.points.values()])
     return serialize(metric)
