@@ -2,7 +2,7 @@
 
 A sender writes the points of a metric again and again in one order, of which only times and numbers
 change; both have a fixed length. So all else can be compared at once, by one hash for the metric,
-and nothing has to be looked up for each of its points: a quarter of what that costs
+and nothing has to be looked up for each of its points: 0.4 times what that costs
 (`benchmarks/micro_streams.py`).
 """
 
