@@ -280,6 +280,9 @@ def _count(
         counts[key] = counts.get(key, 0) + 1
 
 
-def default_value(text: str) -> bytes | None:
-    """What stands for a missing attribute; empty: nothing does."""
-    return serialize(text) if text else None
+def default_value(value: Any) -> bytes | None:
+    """What stands for a missing attribute; ``None``: nothing does.
+
+    Raises `ValueError` for what OTLP cannot hold.
+    """
+    return None if value is None else serialize(value)

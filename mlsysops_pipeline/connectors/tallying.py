@@ -30,8 +30,9 @@ class AttributeConfig(ComponentConfig):
 
     key: str = ""
     """The attribute, of the item, its scope or its resource."""
-    default_value: str = ""
-    """What stands for it where it is missing. Empty: an item without it is left out."""
+    default_value: Any = None
+    """What stands for it where it is missing, of the type that YAML reads. Not set: an item
+    without it is left out."""
 
 
 class ResultConfig(ComponentConfig):
@@ -45,10 +46,14 @@ class ResultConfig(ComponentConfig):
     """The attributes that the points have, and by which items are told apart."""
 
     def check(self) -> Iterable[Finding]:
-        """Every attribute has a key."""
+        """Every attribute has a key, and a default value that OTLP can hold."""
         for index, attribute in enumerate(self.attributes):
             if not attribute.key:
                 yield Finding(("attributes", index, "key"), "attribute key missing")
+            try:
+                default_value(attribute.default_value)
+            except ValueError as error:
+                yield Finding(("attributes", index, "default_value"), str(error))
 
 
 def check_results(kind: str, results: Mapping[str, ResultConfig]) -> Iterable[Finding]:

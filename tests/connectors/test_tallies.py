@@ -99,6 +99,7 @@ async def test_by_attributes_with_a_default_and_by_conditions() -> None:
         "logs": {
             "by.env": {"attributes": [{"key": "env"}, {"key": "zone"}]},
             "or.none": {"attributes": [{"key": "env", "default_value": "none"}]},
+            "or.seven": {"attributes": [{"key": "n", "default_value": 7}]},
             "prod": {"conditions": ['attributes["env"] == "prod"', 'attributes["n"] > 5']},
         }
     }
@@ -111,6 +112,8 @@ async def test_by_attributes_with_a_default_and_by_conditions() -> None:
         ("or.none", (("env", "prod"),)): 1,
         ("or.none", (("env", "dev"),)): 2,
         ("or.none", (("env", "none"),)): 1,
+        ("or.seven", (("n", 7),)): 3,
+        ("or.seven", (("n", 6),)): 1,
         ("prod", ()): 2,
     } == results(sink)
 
