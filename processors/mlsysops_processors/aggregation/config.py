@@ -125,24 +125,26 @@ class RuleConfig(ComponentConfig):
 
     def check(self) -> Iterable[Finding]:
         """See `ComponentConfig.check`."""
-        if not self.metrics:
-            yield Finding(("metrics",), "is empty: name the metrics, or use * for all of them")
-        if not self.functions:
-            yield Finding(("functions",), f"is empty: {_ALLOWED}")
         if self.by is not None and self.without is not None:
             yield Finding(("without",), 'use either "by" or "without", not both')
-        for key in ("metrics", "functions", "by", "without"):
-            yield from _repeated(key, getattr(self, key) or ())
-        for key in ("by", "without"):
-            for index, attribute in enumerate(getattr(self, key) or ()):
-                if not attribute:
-                    yield Finding((key, index), "is empty: an attribute has a name")
         for attribute, value in self.match.items():
             try:
                 any_values.serialize(value)
             except ValueError as error:
                 yield Finding(("match", attribute), str(error))
         yield from self._check_template()
+        for key in ("by", "without"):
+            yield from _repeated(key, getattr(self, key) or ())
+            for index, attribute in enumerate(getattr(self, key) or ()):
+                if not attribute:
+                    yield Finding((key, index), "is empty: an attribute has a name")
+        # Last come those that must be there: of one that is wrong there is nothing to judge.
+        yield from _repeated("metrics", self.metrics)
+        if not self.metrics:
+            yield Finding(("metrics",), "is empty: name the metrics, or use * for all of them")
+        yield from _repeated("functions", self.functions)
+        if not self.functions:
+            yield Finding(("functions",), f"is empty: {_ALLOWED}")
 
     def _check_template(self) -> Iterable[Finding]:
         if not self.rename:

@@ -1,6 +1,7 @@
 """Takes the points that are to be aggregated out of requests and puts them into windows. No I/O.
 
-Metrics are opened as far as their points, which stay bytes. Nearly every encoder writes a number as
+Metrics that are as they were but for their numbers are not opened (`layouts`); others are opened as
+far as their points, which stay bytes. Nearly every encoder writes a number as
 start, time, value, attributes: then three of them lie where they always lie, and the bytes of the
 rest tell the series. And most metrics come with the same series in the same order each time: then
 one hash over the rest of all points tells all of their series. All else is parsed.
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 
 from mlsysops_pipeline.errors import MalformedError
+from mlsysops_pipeline.metrics.closed import head
 from mlsysops_pipeline.metrics.identity import Identities
 from mlsysops_pipeline.metrics.walking import CUMULATIVE, NO_VALUE, Place, remove
 from mlsysops_pipeline.pdata.sieve import POINT_NAMES
@@ -22,25 +24,25 @@ from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, parse, serialize, view
 from mlsysops_pipeline.pdata.wire import length_prefix, message_tag
 from mlsysops_processors.aggregation.inputs import REFUSED, UNMEANT
+from mlsysops_processors.aggregation.layouts import Layouts
 from mlsysops_processors.aggregation.outputs import ADDED, BUCKETS, CLOSED, GAUGE, RUNNING
 from mlsysops_processors.aggregation.rules import AttributeReader, by_key
 from mlsysops_processors.aggregation.windows import (
     ENDED,
-    FORMS,
     SERIALIZED,
     SHIFT,
-    START_TAG,
-    TIME_TAG,
     Columns,
     Form,
     as_numbers,
+    form_of,
     gathered,
-    head,
+    head_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from mlsysops_pipeline.metrics.closed import Head
     from mlsysops_processors.aggregation.inputs import Inputs, Runs, Source
     from mlsysops_processors.aggregation.outputs import Output
     from mlsysops_processors.aggregation.rules import Attributes, Rules
@@ -62,8 +64,6 @@ _ATTRIBUTES = 7
 """The field of a ``NumberDataPoint``'s attributes."""
 _ATTRIBUTES_TAG = message_tag(_ATTRIBUTES)
 _LENGTH_OF_ONE_BYTE = 0x80
-_LONG = {tag: form for (is_long, tag), form in FORMS.items() if is_long}
-_SHORT = {tag: form for (is_long, tag), form in FORMS.items() if not is_long}
 _time_at = Struct("<Q").unpack_from
 
 
@@ -94,6 +94,7 @@ class Intake:
         self._keeps_original = keeps_original
         self._identities = Identities()
         self._reader = AttributeReader()
+        self._layouts = Layouts()
         self._journal: dict[int, tuple[Columns, int, int, Window]] = {}
         self._resource: Attributes | None = None
         self._group: Any = None
@@ -118,7 +119,7 @@ class Intake:
 
         That is ``wire`` itself if nothing was taken. Raises `MalformedError`.
         """
-        request = parse(Signal.METRICS, Depth.RECORD, wire)
+        request = parse(Signal.METRICS, Depth.SCOPE, wire)
         place = Place(self._identities)
         taken = self.taken
         empty_groups = []
@@ -128,11 +129,13 @@ class Intake:
             empty_blocks = []
             for block_index, block in enumerate(group.scope_metrics):
                 place.enter_block(block)
-                gone: list[int] = []
-                yield from self._take_block(block, place, gone)
-                if gone:
-                    remove(block.metrics, gone)
-                    if not block.metrics:
+                taken_before = self.taken
+                left: list[bytes] = []
+                yield from self._take_block(block.metrics[:], place, left)
+                if self.taken > taken_before:
+                    del block.metrics[:]
+                    block.metrics.extend(left)
+                    if not left:
                         empty_blocks.append(block_index)
             if empty_blocks:
                 remove(group.scope_metrics, empty_blocks)
@@ -143,39 +146,97 @@ class Intake:
         is_changed = self.taken > taken and not self._keeps_original
         yield serialize(request) if is_changed else wire
 
-    def _take_block(self, block: Any, place: Place, gone: list[int]) -> Iterator[None]:
-        """Take the points of a scope's metrics; ``gone``: those that have none left."""
-        for index, metric in enumerate(block.metrics):
-            rules = self._rules.of(metric.name)
-            if not rules:
+    def _take_block(self, metrics: list[bytes], place: Place, left: list[bytes]) -> Iterator[None]:
+        """Take the points of a scope's metrics; ``left``: what is left of these."""
+        scope = place.scope()
+        for metric in metrics:
+            found = head(metric)
+            if found is None:
+                yield from self._take_opened(metric, None, place, left)
                 continue
-            kind = metric.WhichOneof("data")
-            points = getattr(metric, kind).data_points if kind is not None else ()
-            if not points:
+            count = self._take_known(metric, hash((scope, metric[: found[4]])))
+            if not count:
+                yield from self._take_opened(metric, found, place, left)
                 continue
-            place.message, place.kind = metric, kind
-            source = self._inputs.source(place.metric(), metric, kind, rules)
-            rest: list[bytes] = []
-            every = list(points)
-            begin = 0
-            while begin < len(every):
-                end = begin + self._at_once
-                step = every[begin:end] if begin or end < len(every) else every
-                begin = end
-                before = self._budget
-                self._take(step, source, kind, rest)
-                spent = before - self._budget
-                self._at_once = _AT_ONCE if spent < _AT_ONCE else _AT_ONCE_PARSED
-                self._budget -= len(step)
-                if self._budget <= 0:
-                    self._budget = STEP_POINTS
-                    yield
-            self.taken += len(every) - len(rest)
-            if not rest:
-                gone.append(index)
-            elif len(rest) < len(every):
-                del points[:]
-                points.extend(rest)
+            self.taken += count
+            self._budget -= count
+            if self._budget <= 0:
+                self._budget = STEP_POINTS
+                yield
+
+    def _take_known(self, metric: bytes, seen: int) -> int:
+        """Take a metric that is as it was but for its numbers; how many, if that is so."""
+        layout = self._layouts.find(seen)
+        if layout is None:
+            return 0
+        unpack, times_of, tags, form, count, source = layout
+        parts = unpack(metric)
+        runs = source.runs.get(hash(parts[::2]))
+        if runs is None:
+            return 0
+        heads = b"".join(parts[1::2])
+        if heads[::9] != tags:
+            return 0
+        times = times_of(heads)
+        first = last = times[0]
+        if times.count(first) != count:
+            first, last = min(times), max(times)
+        if not self._windows.open_from_ns <= first <= last < self._future_ns:
+            return 0
+        window = self._windows.at(first)
+        if last >= window.end_ns:
+            return 0
+        self._used(source)
+        self._add_runs(runs, heads, form, window)
+        return count
+
+    def _take_opened(
+        self, wire: bytes, found: Head | None, place: Place, left: list[bytes]
+    ) -> Iterator[None]:
+        """Take the points of a metric; ``left``: what is left of it is added to that."""
+        if found is not None and not self._rules.of(found[1]):
+            left.append(wire)
+            return
+        metric = _opened(wire)
+        kind = metric.WhichOneof("data")
+        points = getattr(metric, kind).data_points if kind is not None else ()
+        rules = self._rules.of(metric.name)
+        if not rules or not points:
+            left.append(wire)
+            return
+        place.message, place.kind = metric, kind
+        source = self._inputs.source(place.metric(), metric, kind, rules)
+        rest: list[bytes] = []
+        every = list(points)
+        begin = 0
+        runs: Runs | None = None
+        while begin < len(every):
+            end = begin + self._at_once
+            step = every[begin:end] if begin or end < len(every) else every
+            begin = end
+            before = self._budget
+            runs = self._take(step, source, rest)
+            if step is not every:
+                runs = None
+            spent = before - self._budget
+            self._at_once = _AT_ONCE if spent < _AT_ONCE else _AT_ONCE_PARSED
+            self._budget -= len(step)
+            if self._budget <= 0:
+                self._budget = STEP_POINTS
+                yield
+        self.taken += len(every) - len(rest)
+        if not rest:
+            if runs is not None and found is not None and source is not None:
+                seen = hash((place.scope(), wire[: found[4]]))
+                same = self._layouts.learn(seen, wire, found, source)
+                if same is not None:
+                    source.runs[same] = runs
+        elif len(rest) < len(every):
+            del points[:]
+            points.extend(rest)
+            left.append(serialize(metric))
+        else:
+            left.append(wire)
 
     def keep(self) -> tuple[int, int]:
         """What was taken since the last time is taken for good: points that are held, and bytes."""
@@ -206,36 +267,44 @@ class Intake:
         self.impossible = {}
 
     def _take(
-        self, points: Sequence[bytes], source: Source | None, kind: str, rest: list[bytes]
-    ) -> None:
+        self, points: Sequence[bytes], source: Source | None, rest: list[bytes]
+    ) -> Runs | None:
+        """Take points of one metric; their series, if they came together before."""
         if source is None:
             self.left[LIMIT] += len(points)
-            return
-        if source.impossible:
-            word = "cumulative " if source.temporality == CUMULATIVE else ""
-            self.impossible[source.name, word + kind] = source.impossible
+            return None
+        self._used(source)
         if not source.specs:
             if self._passes_impossible:
                 self.passed[IMPOSSIBLE] += len(points)
                 rest.extend(points)
             else:
                 self.left[IMPOSSIBLE] += len(points)
-            return
-        source.used_ns = self._now_ns
+            return None
         if source.family in {GAUGE, ADDED, RUNNING}:
-            self._take_numbers(points, source, rest)
-        else:
-            for point in points:
-                self._take_message(point, source, rest)
+            return self._take_numbers(points, source, rest)
+        for point in points:
+            self._take_message(point, source, rest)
+        return None
 
-    def _take_numbers(self, points: Sequence[bytes], source: Source, rest: list[bytes]) -> None:
+    def _used(self, source: Source) -> None:
+        """A metric has come."""
+        if source.impossible:
+            word = "cumulative " if source.temporality == CUMULATIVE else ""
+            self.impossible[source.name, word + source.kind] = source.impossible
+        if source.specs:
+            source.used_ns = self._now_ns
+
+    def _take_numbers(
+        self, points: Sequence[bytes], source: Source, rest: list[bytes]
+    ) -> Runs | None:
         """Together if they are as the last ones of their metric, which most are; else one by one.
 
         See the top of the module.
         """
         heads = tails = None
         if len(points) >= _TOGETHER_MIN:
-            form = _form_of(points[0])
+            form = form_of(points[0])
             if form is not None:
                 stride = form.size
                 heads = b"".join([point[:stride] for point in points])
@@ -246,12 +315,13 @@ class Intake:
                     known = source.runs.get(tails)
                     if known is not None:
                         self._add_runs(known, heads, form, window)
-                        return
+                        return known
         at = len(self._taken_series)
         self._take_singly(points, source, rest)
         if tails is not None:
             source.learn_runs(tails, self._taken_series[at:], len(points))
         del self._taken_series[at:]
+        return None
 
     def _common_window(self, heads: bytes, form: Form, count: int) -> Window | None:
         """The window that all of these numbers go into, if there is one, and all are of a form."""
@@ -280,7 +350,7 @@ class Intake:
         shard, low_ns, high_ns, held_form = -1, 0, 0, SERIALIZED
         columns = Columns(SERIALIZED)  # those that points go into as long as they can
         for point in points:
-            form = _form_of(point)
+            form = form_of(point)
             if form is None:
                 self._take_message(point, source, rest)
                 continue
@@ -356,8 +426,8 @@ class Intake:
             )
         start_ns, content = row
         is_number = not isinstance(content, bytes)
-        start = head(start_ns, time_ns, content) if is_number else b""
-        form = _form_of(start) or SERIALIZED
+        start = head_of(start_ns, time_ns, content) if is_number else b""
+        form = form_of(start) or SERIALIZED
         if outputs:
             for output in outputs:  # to be remembered until the window has closed
                 output.fed_ns = max(output.fed_ns, window.start_ns)
@@ -397,22 +467,19 @@ class Intake:
         return self._resource
 
 
-def _form_of(point: bytes) -> Form | None:
-    """How a number begins; ``None``: otherwise than most."""
-    try:
-        if point[0] == START_TAG:
-            return _LONG.get(point[18]) if point[9] == TIME_TAG and len(point) >= 27 else None
-        return _SHORT.get(point[9]) if point[0] == TIME_TAG and len(point) >= 18 else None
-    except IndexError:
-        return None
-
-
 def _first_and_last(times: bytearray) -> tuple[int, int]:
     (one,) = _time_at(times, 0)
     if times == times[:8] * (len(times) // 8):  # as most are
         return one, one
     numbers = as_numbers(times, "Q")
     return min(numbers), max(numbers)
+
+
+def _opened(wire: bytes) -> Any:
+    try:
+        return view(Signal.METRICS, Depth.RECORD, "Metric").FromString(wire)
+    except DecodeError as error:
+        raise MalformedError(f"no protobuf metric: {error}") from error
 
 
 def _parsed(wire: bytes, kind: str) -> Any:

@@ -62,13 +62,15 @@ FORMS = {
     for tag in (DOUBLE_TAG, INT_TAG)
 }
 """Of numbers with a start and without, doubles and integers."""
+_LONG = {tag: form for (is_long, tag), form in FORMS.items() if is_long}
+_SHORT = {tag: form for (is_long, tag), form in FORMS.items() if not is_long}
 SERIALIZED = Form(0, 0, 0, 0, "", ())
 """Of points that are no numbers."""
 _head_of_int = Struct("<BQBQBq").pack
 _head_of_double = Struct("<BQBQBd").pack
 
 
-def head(start_ns: int, time_ns: int, value: float) -> bytes:
+def head_of(start_ns: int, time_ns: int, value: float) -> bytes:
     """A number in the form of those that have a start."""
     if isinstance(value, int):
         return _head_of_int(START_TAG, start_ns, TIME_TAG, time_ns, INT_TAG, value)
@@ -95,6 +97,16 @@ def as_numbers(found: bytearray, type_code: str) -> array[Any]:
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
+
+
+def form_of(point: bytes) -> Form | None:
+    """How a number begins; ``None``: otherwise than most."""
+    try:
+        if point[0] == START_TAG:
+            return _LONG.get(point[18]) if point[9] == TIME_TAG and len(point) >= 27 else None
+        return _SHORT.get(point[9]) if point[0] == TIME_TAG and len(point) >= 18 else None
+    except IndexError:
+        return None
 
 
 class Columns:
