@@ -200,22 +200,25 @@ class Decoder:
         try:
             instance = constructed(model, values) or model.model_validate(values)
         except ValidationError as failure:
+            wrong: set[str] = set()
             for detail in failure.errors(include_url=False):
                 place = detail["loc"]
                 if place and str(place[0]) in failed:
                     continue
+                wrong.add(str(place[0]) if place else "")
                 found, steps = node.find(place)
                 missing = detail["type"] == "missing"
                 message = explained(model, detail, found)
                 where = (*path, *place) if missing else (*path, *place[:steps])
                 self.error(found.at if missing else found.position, where, message)
-            return None
+            failed |= wrong
+            instance = model.model_construct(**values)  # its rules can still be judged, in part
         except Exception as failure:  # noqa: BLE001  a validator of foreign code
             self.error(node.at, path, f"{type(failure).__name__}: {failure}")
             return None
         for field in fields_of(model):
             if field.key in failed:
-                del instance.__dict__[field.name]  # its rules cannot be judged
+                instance.__dict__.pop(field.name, None)  # its rules cannot be judged
         is_right = "" not in failed and self._checked(instance, node, path, partly=bool(failed))
         return instance if is_right and not failed else None
 

@@ -393,3 +393,26 @@ def test_own_rules_are_judged_beside_a_value_that_is_wrong(
     said = [line.removeprefix("configuration: ") for line in refusal(Range, value)]
     assert len(lines) == len(said)
     assert all(any(s.startswith(line) for s in said) for line in lines), said
+
+
+class Named(ComponentConfig):
+    """A key that must be there, and a rule about another."""
+
+    name: int
+    """Must be there."""
+    step: int = 1
+    """More than zero."""
+
+    def check(self) -> Iterable[Finding]:
+        if self.step < 1:
+            yield Finding(("step",), "too small")
+        if self.name < 0:
+            yield Finding(("name",), "below zero")
+
+
+def test_own_rules_are_judged_beside_a_wrong_value_of_a_key_that_must_be_there() -> None:
+    for value in ({"name": "x", "step": 0}, {"step": 0}):
+        said = [line.removeprefix("configuration") for line in refusal(Named, value)]
+        assert len(said) == 2
+        assert any("name" in line for line in said)
+        assert any("step: too small" in line for line in said)
