@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from mlsysops_processors.aggregation import distributions, numbers
+from mlsysops_processors.aggregation import distributions, numbers, ordered
 from mlsysops_processors.aggregation.outputs import ADDED, BUCKETS, CLOSED, GAUGE, RUNNING
 from mlsysops_processors.aggregation.windows import rows_of
 
@@ -76,10 +76,11 @@ class Closing:
         waiting = 0
         for number in sorted(window.shards):
             shard = window.shards.pop(number)
-            series = {one for columns in shard.values() for one in columns.series}
-            waiting += sum(map(len, shard.values()))
+            series = set[int]().union(*[columns.series for columns in shard.values()])
+            points = sum(map(len, shard.values()))
+            waiting += points
             inputs.mark_seen(number, series, window.start_ns)
-            is_simple = len(series) == sum(map(len, shard.values())) and len(shard) == 1
+            is_simple = len(series) == points and len(shard) == 1
             family = inputs.families[number]
             self._fold(family, shard, inputs.members, inputs, is_simple=is_simple)
             self._note_fed(family, inputs.results_of(number))
@@ -115,7 +116,7 @@ class Closing:
             (columns,) = shard.values()
             rest = numbers.fold_running_simple(columns.rows(), members, state)
             self._fold_running(rest, members, state)
-        else:
+        elif not self._fold_ordered(family, shard, members, state):
             rows = rows_of(shard)
             if family == GAUGE:
                 numbers.fold_gauges(rows, members)
@@ -131,6 +132,25 @@ class Closing:
                 self.causes += folding.causes
                 self._unsound = folding.unsound
         self._fold_ends(family, shard, rows, members)
+
+    def _fold_ordered(
+        self, family: int, shard: Shard, members: Members, state: Inputs | _Momentary
+    ) -> bool:
+        """Give results what numbers are that came in order, if they did."""
+        if family not in {GAUGE, ADDED, RUNNING} or len(shard) > 1:
+            return False
+        (columns,) = shard.values()
+        points = ordered.ordered(columns, is_running=family == RUNNING)
+        if points is None or (family == RUNNING and not points.is_growing):
+            return False
+        if family == GAUGE:
+            ordered.fold_gauges(points, members)
+        elif family == ADDED:
+            ordered.fold_deltas(points, members)
+        else:
+            rest = ordered.fold_growing(points, members, state)
+            self._fold_running(rest, members, state)
+        return True
 
     def _fold_running(self, rows: Sequence[Row], members: Members, state: numbers.State) -> None:
         self.causes += numbers.fold_running(

@@ -154,6 +154,7 @@ def fold_running(
     values, starts, times = state.values, state.starts, state.times
     causes: Counter[str] = Counter()
     gain: float = 0
+    base: float | None = None  # since when a series only grew; subtracted once: it rounds once
     points = 0
     firsts: list[tuple[int, int, float]] = []
     following = chain(islice(rows, 1, None), (_AFTER,))
@@ -164,25 +165,32 @@ def fold_running(
         known = values[series]
         if start_ns <= starts[series] and known <= value < math.inf and times[series]:
             points += 1  # as most are; `_growth` would say the same
-            gain += value - known
+            if base is None:
+                base = known
             values[series], times[series] = value, time_ns
-        elif start_ns == ENDED:
-            if state.times[series] and series not in state.ended:
-                state.ended[series], state.values[series] = state.values[series], math.inf
-        elif not is_sound(value):
+        elif start_ns != ENDED and not is_sound(value):
             causes[INVALID] += 1
         else:
-            points += 1
-            if state.times[series]:
-                more, cause = _growth(row, state)
-                gain += more
-                if cause:
-                    causes[cause] += 1
+            if base is not None:
+                gain += known - base
+                base = None
+            if start_ns == ENDED:
+                if times[series] and series not in state.ended:
+                    state.ended[series], values[series] = known, math.inf
             else:
-                firsts.append((time_ns, start_ns, value))
-                state.starts[series] = start_ns
-            state.values[series], state.times[series] = value, time_ns
+                points += 1
+                if times[series]:
+                    more, cause = _growth(row, state)
+                    gain += more
+                    if cause:
+                        causes[cause] += 1
+                else:
+                    firsts.append((time_ns, start_ns, value))
+                    starts[series] = start_ns
+                values[series], times[series] = value, time_ns
         if after[0] != series:
+            if base is not None:
+                gain += values[series] - base
             if points:
                 for output in members[series]:
                     output.more += points - 1
@@ -190,7 +198,7 @@ def fold_running(
                         _add_first(output, firsts, gain, window_ns, alive_ns)
                     else:
                         output.values.append(gain)
-            gain, points, firsts = 0, 0, []
+            gain, base, points, firsts = 0, None, 0, []
     return causes
 
 

@@ -169,16 +169,24 @@ class Columns:
 
     def rows(self) -> Iterable[Row]:
         """All points, in the order in which they came."""
-        form = self.form
-        if form is SERIALIZED:
+        if self.form is SERIALIZED:
             return zip(self.series, self.times, self.starts, self.values, strict=True)
-        times = column(self.heads, form.time_at, form.size, "Q")
-        starts = (
-            column(self.heads, form.start_at, form.size, "Q")
-            if form.start_at
-            else array("Q", bytes(8 * len(self)))
+        return zip(
+            self.series, self.times_of_numbers, self.starts_of_numbers, self.values, strict=True
         )
-        return zip(self.series, times, starts, self.values, strict=True)
+
+    @property
+    def times_of_numbers(self) -> array[int]:
+        """When they were, if they are numbers."""
+        return column(self.heads, self.form.time_at, self.form.size, "Q")
+
+    @property
+    def starts_of_numbers(self) -> array[int]:
+        """When they started, if they are numbers; 0: nobody knows."""
+        form = self.form
+        if not form.start_at:
+            return array("Q", bytes(8 * len(self)))
+        return column(self.heads, form.start_at, form.size, "Q")
 
 
 Shard = dict[Form, Columns]
