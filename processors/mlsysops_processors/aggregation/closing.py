@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from mlsysops_processors.aggregation import distributions, numbers, ordered
 from mlsysops_processors.aggregation.outputs import ADDED, BUCKETS, CLOSED, GAUGE, RUNNING
-from mlsysops_processors.aggregation.windows import rows_of
+from mlsysops_processors.aggregation.windows import Columns, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from mlsysops_processors.aggregation.blocks import Block
     from mlsysops_processors.aggregation.inputs import Inputs
     from mlsysops_processors.aggregation.numbers import Members, Outputs
     from mlsysops_processors.aggregation.outputs import Output
@@ -74,15 +75,16 @@ class Closing:
         """Compute it."""
         inputs, window = self._inputs, self._window
         waiting = 0
-        for number in sorted(window.shards):
-            shard = window.shards.pop(number)
-            series = set[int]().union(*[columns.series for columns in shard.values()])
-            points = sum(map(len, shard.values()))
-            waiting += points
-            inputs.mark_seen(number, series, window.start_ns)
-            is_simple = len(series) == points and len(shard) == 1
+        blocks: defaultdict[int, list[Block]] = defaultdict(list)
+        for block in window.blocks.values():
+            blocks[block.shard].append(block)
+        window.blocks = {}
+        for number in sorted({*window.shards, *blocks}):
+            shard = window.shards.pop(number, {})
+            together = blocks.pop(number, [])
+            waiting += sum(map(len, shard.values())) + sum(map(len, together))
             family = inputs.families[number]
-            self._fold(family, shard, inputs.members, inputs, is_simple=is_simple)
+            self._fold_shard(number, family, shard, together)
             self._note_fed(family, inputs.results_of(number))
             yield
             if waiting >= _DRAIN_POINTS or family == BUCKETS:
@@ -96,6 +98,35 @@ class Closing:
             self._note_fed(family, outputs)
             yield
         yield from self._drain()
+
+    def _fold_shard(self, number: int, family: int, shard: Shard, blocks: list[Block]) -> None:
+        """Give results what the points of a shard are, of which it has several in ``blocks``."""
+        inputs = self._inputs
+        singly = set[int]().union(*[columns.series for columns in shard.values()])
+        series = singly.union(*[block.series for block in blocks])
+        inputs.mark_seen(number, series, self._window.start_ns)
+        apart = sum([len(block.series) for block in blocks], len(singly))
+        rest: list[Row] = []
+        for block in blocks:
+            if inputs.wants_ends or apart > len(series) or not block.is_repeated:
+                hard = None
+            elif family == RUNNING:
+                hard = block.fold_growing(inputs.members, inputs)
+            else:
+                hard = block.fold_plain(family, inputs.members)
+            if hard is None:
+                singly.update(block.series)
+                columns = shard.get(block.form)
+                if columns is None:
+                    columns = shard[block.form] = Columns(block.form)
+                block.spread(columns)
+            else:
+                rest += hard
+        self._fold_running(rest, inputs.members, inputs)
+        if shard:
+            points = sum(map(len, shard.values()))
+            is_simple = len(singly) == points and len(shard) == 1
+            self._fold(family, shard, inputs.members, inputs, is_simple=is_simple)
 
     def _fold(
         self,
@@ -214,4 +245,7 @@ def _waiting(windows: Windows, shard: int) -> set[int]:
     for window in windows.by_start.values():
         for columns in window.shards.get(shard, {}).values():
             waiting.update(columns.series)
+        for block in window.blocks.values():
+            if block.shard == shard:
+                waiting.update(block.series)
     return waiting

@@ -24,6 +24,7 @@ from mlsysops_pipeline.pdata.signal import Signal
 from mlsysops_pipeline.pdata.views import Depth, parse, serialize, view
 from mlsysops_pipeline.pdata.wire import length_prefix, message_tag
 from mlsysops_processors.aggregation.inputs import REFUSED, UNMEANT
+from mlsysops_processors.aggregation.journal import Journal
 from mlsysops_processors.aggregation.layouts import Layouts
 from mlsysops_processors.aggregation.outputs import ADDED, BUCKETS, CLOSED, GAUGE, RUNNING
 from mlsysops_processors.aggregation.rules import AttributeReader, by_key
@@ -95,7 +96,7 @@ class Intake:
         self._identities = Identities()
         self._reader = AttributeReader()
         self._layouts = Layouts()
-        self._journal: dict[int, tuple[Columns, int, int, Window]] = {}
+        self._journal = Journal()
         self._resource: Attributes | None = None
         self._group: Any = None
         self._now_ns = self._future_ns = self._hops = 0
@@ -187,7 +188,7 @@ class Intake:
         if last >= window.end_ns:
             return 0
         self._used(source)
-        self._add_runs(runs, heads, form, window)
+        self._journal.add_round(runs, heads, form, window, (first, last))
         return count
 
     def _take_opened(
@@ -240,26 +241,17 @@ class Intake:
 
     def keep(self) -> tuple[int, int]:
         """What was taken since the last time is taken for good: points that are held, and bytes."""
-        points = size = 0
-        for columns, length, size_before, window in self._journal.values():
-            more, bytes_more = len(columns) - length, columns.size - size_before
-            window.points += more
-            window.size += bytes_more
-            window.hops = max(window.hops, self._hops)
-            points += more
-            size += bytes_more
+        points, size = self._journal.keep(self._hops)
         self._windows.points += points
         self._clear()
         return points, size
 
     def undo(self) -> None:
         """As if nothing had been taken since `keep`."""
-        for columns, length, _, _ in self._journal.values():
-            columns.truncate(length)
+        self._journal.undo()
         self._clear()
 
     def _clear(self) -> None:
-        self._journal = {}
         self._group = self._resource = None
         self.taken = self.overflown = 0
         self.left = Counter()
@@ -314,7 +306,7 @@ class Intake:
                     tails = hash((len(points), b"\0".join([point[stride:] for point in points])))
                     known = source.runs.get(tails)
                     if known is not None:
-                        self._add_runs(known, heads, form, window)
+                        self._journal.add_runs(known, heads, form, window)
                         return known
         at = len(self._taken_series)
         self._take_singly(points, source, rest)
@@ -336,13 +328,6 @@ class Intake:
             return None
         window = self._windows.at(first)
         return window if last < window.end_ns else None
-
-    def _add_runs(self, runs: Runs, heads: bytes, form: Form, window: Window) -> None:
-        stride = form.size
-        for shard, begin, end, series in runs:
-            columns = self._noted(window.columns(shard, form), window)
-            columns.series.extend(series)
-            columns.heads += heads[begin * stride : end * stride]
 
     def _take_singly(self, points: Sequence[bytes], source: Source, rest: list[bytes]) -> None:
         found, salt = self._inputs.found, source.key
@@ -372,7 +357,7 @@ class Intake:
                     continue
                 shard, held_form = series >> SHIFT, form
                 low_ns, high_ns = window.start_ns, window.end_ns
-                columns = self._noted(window.columns(shard, form), window)
+                columns = self._journal.noted(window.columns(shard, form), window)
             columns.add_head(series, point[: form.size])
             note(series)
 
@@ -388,12 +373,6 @@ class Intake:
         else:
             self.left[cause] += 1
         return None
-
-    def _noted(self, columns: Columns, window: Window) -> Columns:
-        """Remember how things were, for `undo`."""
-        if id(columns) not in self._journal:
-            self._journal[id(columns)] = (columns, len(columns), columns.size, window)
-        return columns
 
     def _take_message(self, wire: bytes, source: Source, rest: list[bytes]) -> None:
         """Any point. Raises `MalformedError`."""
@@ -437,7 +416,7 @@ class Intake:
             columns = window.columns(series >> SHIFT, form)
             if len(wire) == form.size + len(suffix) and wire.endswith(suffix):
                 self._taken_series.append(series)  # it is as most are, and was new
-        self._noted(columns, window)
+        self._journal.noted(columns, window)
         if is_number:
             columns.add_head(series, start)
         else:

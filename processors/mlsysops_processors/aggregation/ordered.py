@@ -41,7 +41,7 @@ def ordered(columns: Columns, *, is_running: bool) -> Ordered | None:
 
     ``is_running``: whether starts and ``is_growing`` are of interest.
     """
-    if columns.form is SERIALIZED or len(columns) == 1:
+    if columns.form is SERIALIZED or len(columns) < 2:
         return None
     found = columns.series
     order = sorted(range(len(found)), key=found.__getitem__)

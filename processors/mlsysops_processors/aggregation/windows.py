@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mlsysops_processors.aggregation.blocks import Block
+
 SHIFT = 10
 SHARD = 1 << SHIFT
 """Series whose points lie together."""
@@ -196,14 +198,16 @@ class Window:
     """The points of one span of time. ``shards``: `Columns` by place and form.
 
     A place is the number of a shard; of points whose series have none, family and results.
+    ``blocks``: numbers that came together as before, by the identity of the array of their series.
     ``hops``: as many collectors as any of the points has passed.
     """
 
-    __slots__ = ("end_ns", "hops", "overflown", "points", "shards", "size", "start_ns")
+    __slots__ = ("blocks", "end_ns", "hops", "overflown", "points", "shards", "size", "start_ns")
 
     def __init__(self, start_ns: int, end_ns: int) -> None:
         self.start_ns = start_ns
         self.end_ns = end_ns
+        self.blocks: dict[int, Block] = {}
         self.shards: dict[int, Shard] = {}
         self.overflown: dict[Any, Shard] = {}
         self.points = 0
