@@ -62,9 +62,9 @@ def rounds(kind: str, trouble: str) -> list[bytes]:
             metrics.append({**TYPES[kind], "name": f"m{name}", "points": points})
         made.append(request(*metrics))
     if trouble == "late":
-        made[3], made[4] = made[4], made[3]
+        made[7], made[8] = made[8], made[7]
     elif trouble == "twice":
-        made.insert(5, made[4])
+        made.insert(8, made[7])
     return made
 
 
