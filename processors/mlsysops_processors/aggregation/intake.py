@@ -34,7 +34,7 @@ from mlsysops_processors.aggregation.windows import (
     SHIFT,
     Columns,
     Form,
-    as_numbers,
+    first_and_last,
     form_of,
     gathered,
     head_of,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from mlsysops_pipeline.metrics.closed import Head
     from mlsysops_processors.aggregation.inputs import Inputs, Runs, Source
+    from mlsysops_processors.aggregation.layouts import Layout, Whole
     from mlsysops_processors.aggregation.outputs import Output
     from mlsysops_processors.aggregation.rules import Attributes, Rules
     from mlsysops_processors.aggregation.windows import Window, Windows
@@ -150,46 +151,79 @@ class Intake:
     def _take_block(self, metrics: list[bytes], place: Place, left: list[bytes]) -> Iterator[None]:
         """Take the points of a scope's metrics; ``left``: what is left of these."""
         scope = place.scope()
+        seen = hash((scope, *map(len, metrics)))
+        count = self._take_whole(metrics, seen)
+        if count:
+            self.taken += count
+            if self._is_spent(count):
+                yield
+            return
+        known: list[tuple[Layout, Runs]] = []
         for metric in metrics:
             found = head(metric)
             if found is None:
                 yield from self._take_opened(metric, None, place, left)
                 continue
-            count = self._take_known(metric, hash((scope, metric[: found[4]])))
-            if not count:
+            layout = self._layouts.find(hash((scope, metric[: found[4]])))
+            runs = self._take_known(metric, layout) if layout is not None else None
+            if runs is None or layout is None:
                 yield from self._take_opened(metric, found, place, left)
                 continue
-            self.taken += count
-            self._budget -= count
-            if self._budget <= 0:
-                self._budget = STEP_POINTS
+            known.append((layout, runs))
+            self.taken += layout.length
+            if self._is_spent(layout.length):
                 yield
+        if 1 < len(known) == len(metrics) and self._layouts.is_wanted(seen):
+            self._layouts.learn_whole(seen, metrics, known)
 
-    def _take_known(self, metric: bytes, seen: int) -> int:
-        """Take a metric that is as it was but for its numbers; how many, if that is so."""
-        layout = self._layouts.find(seen)
-        if layout is None:
+    def _is_spent(self, points: int) -> bool:
+        """Whether so many points end a step."""
+        self._budget -= points
+        if self._budget > 0:
+            return False
+        self._budget = STEP_POINTS
+        return True
+
+    def _take_whole(self, metrics: list[bytes], seen: int) -> int:
+        """Take all metrics of a scope as they were but for numbers; how many, if that is so."""
+        whole = self._layouts.find_whole(seen)
+        if whole is None:
             return 0
-        unpack, times_of, tags, form, count, source = layout
-        parts = unpack(metric)
-        runs = source.runs.get(hash(parts[::2]))
-        if runs is None:
+        for source, runs in whole.sources:
+            if source.runs is not runs:
+                return 0
+        parts = whole.unpack(b"".join(metrics))
+        if hash(parts[::2]) != whole.same or not self._add(parts, whole, whole.runs):
             return 0
+        for source, _ in whole.sources:
+            self._used(source)
+        return len(parts) // 2
+
+    def _take_known(self, metric: bytes, layout: Layout) -> Runs | None:
+        """Take a metric that is as it was but for its numbers; its series, if that is so."""
+        parts = layout.unpack(metric)
+        runs = layout.source.runs.get(hash(parts[::2]))
+        if runs is None or not self._add(parts, layout, runs):
+            return None
+        self._used(layout.source)
+        return runs
+
+    def _add(self, parts: tuple[bytes, ...], layout: Layout | Whole, runs: Runs) -> bool:
+        """Add what was unpacked to a window, if all of it is of a form and belongs to one."""
         heads = b"".join(parts[1::2])
-        if heads[::9] != tags:
-            return 0
-        times = times_of(heads)
+        if heads[::9] != layout.tags:
+            return False
+        times = layout.times(heads)
         first = last = times[0]
-        if times.count(first) != count:
+        if times.count(first) != len(times):
             first, last = min(times), max(times)
         if not self._windows.open_from_ns <= first <= last < self._future_ns:
-            return 0
+            return False
         window = self._windows.at(first)
         if last >= window.end_ns:
-            return 0
-        self._used(source)
-        self._journal.add_round(runs, heads, form, window, (first, last))
-        return count
+            return False
+        self._journal.add_round(runs, heads, layout.form, window, (first, last))
+        return True
 
     def _take_opened(
         self, wire: bytes, found: Head | None, place: Place, left: list[bytes]
@@ -221,9 +255,7 @@ class Intake:
                 runs = None
             spent = before - self._budget
             self._at_once = _AT_ONCE if spent < _AT_ONCE else _AT_ONCE_PARSED
-            self._budget -= len(step)
-            if self._budget <= 0:
-                self._budget = STEP_POINTS
+            if self._is_spent(len(step)):
                 yield
         self.taken += len(every) - len(rest)
         if not rest:
@@ -323,7 +355,7 @@ class Intake:
             if heads[at :: form.size] != tag * count:
                 return None
         times = gathered(heads, form.time_at, form.size)
-        first, last = _first_and_last(times)
+        first, last = first_and_last(times)
         if not self._windows.open_from_ns <= first <= last < self._future_ns:
             return None
         window = self._windows.at(first)
@@ -444,14 +476,6 @@ class Intake:
         if self._resource is None:
             self._resource = by_key(self._reader.read(self._group.resource.attributes))
         return self._resource
-
-
-def _first_and_last(times: bytearray) -> tuple[int, int]:
-    (one,) = _time_at(times, 0)
-    if times == times[:8] * (len(times) // 8):  # as most are
-        return one, one
-    numbers = as_numbers(times, "Q")
-    return min(numbers), max(numbers)
 
 
 def _opened(wire: bytes) -> Any:

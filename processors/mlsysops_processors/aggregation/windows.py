@@ -68,6 +68,7 @@ _LONG = {tag: form for (is_long, tag), form in FORMS.items() if is_long}
 _SHORT = {tag: form for (is_long, tag), form in FORMS.items() if not is_long}
 SERIALIZED = Form(0, 0, 0, 0, "", ())
 """Of points that are no numbers."""
+_time_at = Struct("<Q").unpack_from
 _head_of_int = Struct("<BQBQBq").pack
 _head_of_double = Struct("<BQBQBd").pack
 
@@ -99,6 +100,15 @@ def as_numbers(found: bytearray, type_code: str) -> array[Any]:
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
+
+
+def first_and_last(times: bytearray) -> tuple[int, int]:
+    """The oldest and newest of times as OTLP has them."""
+    (one,) = _time_at(times, 0)
+    if times == times[:8] * (len(times) // 8):  # as most are
+        return one, one
+    numbers = as_numbers(times, "Q")
+    return min(numbers), max(numbers)
 
 
 def form_of(point: bytes) -> Form | None:

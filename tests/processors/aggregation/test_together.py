@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from mlsysops_pipeline.errors import RetryableError
 from mlsysops_pipeline.metrics.closed import head
 from mlsysops_pipeline.testing import wait_until
-from mlsysops_processors.aggregation import FACTORY, intake
+from mlsysops_processors.aggregation import FACTORY, intake, layouts
 from tests.processors.streams import CUMULATIVE, DELTA, Running, number, request
 
 METRICS, SERIES = 6, 180
@@ -105,23 +105,27 @@ async def results(wires: list[bytes], *, refusing: bool) -> list[str]:
     ["none", "reset", "fall", "integer", "not finite", "other order", "late", "twice", "refused"],
 )
 @pytest.mark.parametrize("kind", list(TYPES))
+@pytest.mark.parametrize("together", [0, METRICS * SERIES])
 @pytest.mark.slow  # a thousand series, as fewer lie in one shard
 async def test_what_comes_as_before_counts_as_what_is_opened(
-    kind: str, trouble: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, trouble: str, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DM-2, DM-6: bit for bit."""
     wires = rounds(kind, trouble)
     expected = await results([opened(wire) for wire in wires], refusing=trouble == "refused")
     known = []
-    take = intake.Intake._take_known
+    add = intake.Intake._add
 
-    def counted(self: Any, metric: bytes, seen: int) -> int:
-        known.append(take(self, metric, seen))
-        return known[-1]
+    def counted(self: Any, parts: Any, layout: Any, runs: Any) -> bool:
+        known.append((len(parts) // 2, add(self, parts, layout, runs)))
+        return known[-1][1]
 
-    monkeypatch.setattr(intake.Intake, "_take_known", counted)
+    monkeypatch.setattr(intake.Intake, "_add", counted)
+    monkeypatch.setattr(layouts, "WHOLE_MAX", together)
     found = await results(wires, refusing=trouble == "refused")
 
     assert expected == found
     assert len(found) >= METRICS * 12
-    assert sum(known) >= METRICS * SERIES * 2
+    assert sum(points for points, was_added in known if was_added) >= METRICS * SERIES * 2
+    if trouble != "integer":
+        assert together in {0, max(known)[0]}
