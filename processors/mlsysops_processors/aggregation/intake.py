@@ -158,18 +158,19 @@ class Intake:
             if self._is_spent(count):
                 yield
             return
-        known: list[tuple[Layout, Runs]] = []
+        known: list[tuple[int, Layout, Runs]] = []
         for metric in metrics:
             found = head(metric)
             if found is None:
                 yield from self._take_opened(metric, None, place, left)
                 continue
-            layout = self._layouts.find(hash((scope, metric[: found[4]])))
+            key = hash((scope, metric[: found[4]]))
+            layout = self._layouts.find(key)
             runs = self._take_known(metric, layout) if layout is not None else None
             if runs is None or layout is None:
                 yield from self._take_opened(metric, found, place, left)
                 continue
-            known.append((layout, runs))
+            known.append((key, layout, runs))
             self.taken += layout.length
             if self._is_spent(layout.length):
                 yield

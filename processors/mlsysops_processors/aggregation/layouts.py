@@ -127,19 +127,19 @@ class Layouts:
         return tries > 1 and not tries & (tries - 1)
 
     def learn_whole(
-        self, seen: int, metrics: Sequence[bytes], known: Sequence[tuple[Layout, Runs]]
+        self, seen: int, metrics: Sequence[bytes], known: Sequence[tuple[int, Layout, Runs]]
     ) -> None:
-        """Remember the metrics of a scope, each with what is known of it, if forms are the same.
+        """Remember the metrics of a scope instead of each one's `Layout`, if forms are the same.
 
         More than `WHOLE_MAX` points are not.
         """
-        form = known[0][0].form
-        if sum([layout.length for layout, _ in known]) > WHOLE_MAX:
+        form = known[0][1].form
+        if sum([layout.length for _, layout, _ in known]) > WHOLE_MAX:
             return
         pieces = ["<"]
         at = begun = count = 0
         runs: list[tuple[int, int, int, array[int]]] = []
-        for metric, (layout, its_runs) in zip(metrics, known, strict=True):
+        for metric, (_, layout, its_runs) in zip(metrics, known, strict=True):
             found = head(metric)
             read = points(metric, found[4]) if found is not None else None
             if layout.form is not form or read is None:
@@ -157,6 +157,9 @@ class Layouts:
         if self._points_of_wholes > _POINTS_MAX:
             self._wholes.clear()
             self._points_of_wholes = count
+        for key, _, _ in known:
+            gone = self._known.pop(key, None)
+            self._points -= gone.length if gone is not None else 0
         unpack = Struct("".join(pieces)).unpack
         self._wholes[seen] = Whole(
             unpack,
@@ -165,7 +168,7 @@ class Layouts:
             form,
             hash(unpack(b"".join(metrics))[::2]),
             tuple(runs),
-            [(layout.source, layout.source.runs) for layout, _ in known],
+            [(layout.source, layout.source.runs) for _, layout, _ in known],
         )
 
 
