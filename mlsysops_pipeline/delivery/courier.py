@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -103,12 +104,13 @@ class Shipment:
 class _Pause(NamedTuple):
     """A wait between two attempts. ``result``: whether it was ended early.
 
-    ``since``: when the payload was tried first. ``may_end``: `Courier.hasten` may end it.
+    ``since``: when the payload was tried first. ``ends_from``: from when on `Courier.hasten` may
+    end it, which is not before the destination has had the time that it asked for.
     """
 
     result: asyncio.Future[bool]
     since: float
-    may_end: bool
+    ends_from: float
 
 
 class Courier:
@@ -214,12 +216,13 @@ class Courier:
     def hasten(self) -> bool:
         """The destination works again: who waits only because it did not tries now.
 
-        Not who was asked to wait, and each payload once between two whole waits: it may be the
-        payload that fails, not the destination. Whether there was any.
+        Not before the time that it asked for, and each payload once between two whole waits: it
+        may be the payload that fails, not the destination. Whether there was any.
         """
-        if self._clock.monotonic() < self._not_before:
+        now = self._clock.monotonic()
+        if now < self._not_before:
             return False
-        waiting = sorted((pause for pause in self._pauses if pause.may_end), key=_first_tried)
+        waiting = sorted((p for p in self._pauses if p.ends_from <= now), key=_first_tried)
         for pause in waiting:
             if not pause.result.done():
                 pause.result.set_result(True)
@@ -241,7 +244,7 @@ class Courier:
             )
         now = self._clock.monotonic()
         if now < self._not_before and self._retry is not None:
-            await self._pause(self._not_before - now, now, may_end=False)
+            await self._pause(self._not_before - now, now, ends_from=math.inf)
             now = self._clock.monotonic()
         started = now
         schedule: RetrySchedule | None = None
@@ -339,7 +342,8 @@ class Courier:
             "Exporting failed. Will retry the request after interval. "
             f"error={error.message!r} interval={wait_s:.1f}s",
         )
-        return await self._pause(wait_s, since, may_end=may_end and not error.retry_after_s)
+        ends_from = now + (error.retry_after_s or 0.0) if may_end else math.inf
+        return await self._pause(wait_s, since, ends_from=ends_from)
 
     def _delivered(self, payload: Payload, result: ExportResult | None, shipment: Shipment) -> None:
         items = payload.items
@@ -399,14 +403,14 @@ class Courier:
         self._books.failed(lost, error)
         return payload.with_wires(good, items=payload.items - lost) if good else None
 
-    async def _pause(self, wait_s: float, since: float, *, may_end: bool) -> bool:
+    async def _pause(self, wait_s: float, since: float, *, ends_from: float) -> bool:
         """Wait, but not longer than until the collector stops, or gives up stopping.
 
         Whether it was ended early: see `_Pause`.
         """
         if self._is_aborted:
             return False
-        pause = _Pause(asyncio.get_running_loop().create_future(), since, may_end)
+        pause = _Pause(asyncio.get_running_loop().create_future(), since, ends_from)
         timer = self._clock.call_later(wait_s, lambda: _let_go(pause))
         self._pauses[pause] = None
         try:

@@ -203,9 +203,9 @@ class OtlpGrpcExporter:
             self._heads[key] = fields
         return fields
 
-    def _tell_ready(self) -> None:
-        for call in self.on_ready:
-            call()
+    def _tell_ready(self) -> bool:
+        woken = [call() for call in self.on_ready]
+        return any(woken)
 
     def _log_state(self, is_up: bool, message: str) -> None:  # noqa: FBT001  a callback
         if is_up:

@@ -91,7 +91,8 @@ class GrpcChannel:
     the peer, which is not balanced then.
 
     ``on_state(is_up, message)`` is called when the peer is reached, and when it is not: once for
-    each change. ``on_ready()`` is called when a connection was made and there was none.
+    each change. ``on_ready()`` is called when a connection was made and there was none; it says
+    whether that woke anybody up.
     ``waiting``: calls for which there is no room yet.
     """
 
@@ -109,7 +110,7 @@ class GrpcChannel:
         is_balanced: bool = True,
         proxy: Proxy | None = None,
         on_state: Callable[[bool, str], None] | None = None,
-        on_ready: Callable[[], None] | None = None,
+        on_ready: Callable[[], object] | None = None,
     ) -> None:
         self.target = target
         self.clock = clock
@@ -353,12 +354,7 @@ class GrpcChannel:
             return
         if not error:
             self._report(is_up=True, message=f"connected to {self.target}")
-            if len(self._links) == 1 and self._on_ready is not None:
-                self._on_ready()
-                # Whoever is woken up by that has waited longer than those who wait here.
-                asyncio.get_running_loop().call_soon(self.pump)
-            else:
-                self.pump()
+            self.pump()
             if self._is_balanced and self._unlinked:
                 self._spread()
             return
@@ -429,6 +425,12 @@ class GrpcChannel:
         if link.ended.done() or link.grpc.is_draining:
             return link.problem or "the peer ended the connection"
         self._links.append(link)
+        # At once: what is called in a moment, and goes first then, is newer than what waits.
+        if len(self._links) == 1 and self._on_ready is not None and self._on_ready():
+            # Whoever is woken up by that has waited longer than those who wait here.
+            loop.call_soon(self.pump)
+        else:
+            self.pump()
         return ""
 
     async def _tunnel(self, sock: socket.socket) -> None:

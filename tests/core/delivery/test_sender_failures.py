@@ -141,6 +141,19 @@ async def test_who_was_asked_to_wait_is_not_hastened(make_rig: MakeRig) -> None:
     assert 2 == len(rig.exporter.calls)
 
 
+async def test_who_was_asked_to_wait_is_hastened_when_the_time_is_over(make_rig: MakeRig) -> None:
+    """OG-7; else what is newer would arrive first."""
+    rig = make_rig(steady(), [RetryableError("busy", retry_after_s=1.0)])
+    asked = make_payload(METRICS, 7)
+    await rig.sender.consume(asked)
+    await rig.clock.advance(1.5)
+    assert [asked] == rig.exporter.calls
+    await rig.sender.consume(make_payload(METRICS, 1))
+    await settle()
+
+    assert 2 == rig.exporter.calls.count(asked)
+
+
 async def test_it_waits_as_long_as_the_destination_asks_for(make_rig: MakeRig) -> None:
     """OG-7."""
     rig = make_rig(steady(), [RetryableError("busy", retry_after_s=20.0)])

@@ -382,6 +382,32 @@ async def test_a_peer_that_returns_is_found_without_a_call() -> None:
             assert "connections=1" in repr(it.channel)
 
 
+async def test_calls_that_wait_go_before_those_made_when_the_connection_is_there() -> None:
+    with grpcio_server() as server:
+        newer: list[asyncio.Task[Outcome]] = []
+        begun: list[int] = []
+
+        def on_ready() -> None:
+            newer.append(client.tasks.spawn("call", client.call(bytes(9))))
+
+        async with client_of(server.port, on_ready=on_ready) as client:
+            begin = client.channel._begin
+
+            def noted(call: Any, now_s: float) -> bool:
+                has_begun = begin(call, now_s)
+                if has_begun:
+                    begun.append(call.size)
+                return has_begun
+
+            client.channel._begin = noted  # type: ignore[method-assign]  # the order is seen nowhere else
+            older = [await client.begin(bytes(size)) for size in (1, 2, 3)]
+            outcomes = await asyncio.gather(*older)
+            outcomes += await asyncio.gather(*newer)
+
+        assert [Code.OK] * 4 == [outcome.code for outcome in outcomes]
+        assert [1, 2, 3, 9] == begun
+
+
 async def test_calls_during_an_attempt_to_connect_again_fail_when_they_are_told_of_its_success(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
