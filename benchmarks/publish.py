@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +31,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks publish", description=__doc__)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     options = parser.parse_args(arguments)
-    document = merged([json.loads(path.read_text()) for path in options.files])
+    # Where this checkout lies is nobody's business.
+    texts = {path: path.read_text().replace(f"{_ROOT}/", "") for path in options.files}
+    document = merged([json.loads(text) for text in texts.values()])
     folder, readme = _ROOT / FOLDER, _ROOT / "README.md"
     folder.mkdir(exist_ok=True)
-    for path in options.files:
-        if path.resolve().parent != folder.resolve():
-            shutil.copy(path, folder / path.name)
+    for path, text in texts.items():
+        (folder / path.name).write_text(text)
     for path in folder.glob("*.svg"):
         path.unlink()
     written = markdown.write_as(folder / "README.md", "", document)
